@@ -1,0 +1,19 @@
+# Every outside library, in one place; docs/dependencies.md says why each is here.
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS filesystem)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(fmt REQUIRED)
+if(CRASHWORTHY_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+
+# OpenCV, component by component: Debian ships its CMake package only with libopencv-dev, which pulls in every module and
+# GDAL, VTK and MPI with them. Headers are SYSTEM: those of 4.6 warn at C++20.
+find_path(CRASHWORTHY_OPENCV_INCLUDE opencv2/core.hpp PATH_SUFFIXES opencv4 REQUIRED)
+add_library(crashworthy_opencv INTERFACE)
+target_include_directories(crashworthy_opencv SYSTEM INTERFACE ${CRASHWORTHY_OPENCV_INCLUDE})
+foreach(component core imgproc imgcodecs photo)
+  find_library(CRASHWORTHY_OPENCV_${component} opencv_${component} REQUIRED)
+  target_link_libraries(crashworthy_opencv INTERFACE ${CRASHWORTHY_OPENCV_${component}})
+endforeach()

@@ -1,0 +1,47 @@
+#include "harness/os/shared_memory.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace crashworthy {
+
+SharedMemory::SharedMemory(SharedMemory&& other) noexcept { *this = std::move(other); }
+
+SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+SharedMemory::~SharedMemory() {
+  if (data_ != nullptr) ::munmap(data_, size_);
+}
+
+Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t size) {
+  UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC));
+  if (!fd.valid()) return system_error("create shared memory '" + name + "'", errno);
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
+    return system_error("size shared memory '" + name + "'", errno);
+  }
+  return attach(std::move(fd));
+}
+
+Result<SharedMemory> SharedMemory::attach(UniqueFd fd) {
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return system_error("inspect shared memory", errno);
+  const auto size = static_cast<std::size_t>(info.st_size);
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (data == MAP_FAILED) return system_error("map shared memory", errno);
+  SharedMemory memory;
+  memory.fd_ = std::move(fd);
+  memory.data_ = static_cast<std::byte*>(data);
+  memory.size_ = size;
+  return memory;
+}
+
+}  // namespace crashworthy
