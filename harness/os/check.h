@@ -1,4 +1,5 @@
-// CRASHWORTHY_CHECK: an invariant that stays on in release builds. A bug stops the program where it is seen.
+// CRASHWORTHY_CHECK: an invariant that stays on in release builds. A bug stops the program where it
+// is seen.
 #pragma once
 
 #include <sstream>
@@ -22,8 +23,8 @@ std::string check_values(const Values&... values) {
 }  // namespace crashworthy
 
 // CRASHWORTHY_CHECK(condition, values...): the values are printed when the condition is false.
-#define CRASHWORTHY_CHECK(condition, ...)                                            \
-  (static_cast<bool>(condition)                                                      \
-       ? static_cast<void>(0)                                                        \
-       : ::crashworthy::check_failed(__FILE__, __LINE__, #condition,                 \
+#define CRASHWORTHY_CHECK(condition, ...)                            \
+  (static_cast<bool>(condition)                                      \
+       ? static_cast<void>(0)                                        \
+       : ::crashworthy::check_failed(__FILE__, __LINE__, #condition, \
                                      ::crashworthy::internal::check_values(__VA_ARGS__)))

@@ -65,9 +65,16 @@ Result<Nanoseconds> parse_duration(std::string_view text) {
 Result<std::uint64_t> parse_size(std::string_view text) {
   auto number = split_number(text, "size");
   if (!number) return number.error();
-  static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{
-      {{"", 1}, {"B", 1}, {"K", 0x1p10}, {"KB", 0x1p10}, {"KiB", 0x1p10}, {"M", 0x1p20}, {"MB", 0x1p20},
-       {"MiB", 0x1p20}, {"G", 0x1p30}, {"GiB", 0x1p30}}};
+  static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
+                                                                               {"B", 1},
+                                                                               {"K", 0x1p10},
+                                                                               {"KB", 0x1p10},
+                                                                               {"KiB", 0x1p10},
+                                                                               {"M", 0x1p20},
+                                                                               {"MB", 0x1p20},
+                                                                               {"MiB", 0x1p20},
+                                                                               {"G", 0x1p30},
+                                                                               {"GiB", 0x1p30}}};
   for (const auto& [name, factor] : kUnits) {
     if (number->unit != name) continue;
     const double value = number->value * factor;

@@ -92,10 +92,13 @@ fs::path program_directory() {
 
 Result<fs::path> find_helper(const std::string& name) {
   const fs::path here = program_directory();
-  for (const fs::path& place : {here / name, here / ".." / "bin" / name, here / ".." / "libexec" / "crashworthy" / name}) {
+  for (const fs::path& place :
+       {here / name, here / ".." / "bin" / name, here / ".." / "libexec" / "crashworthy" / name}) {
     if (::access(place.c_str(), X_OK) == 0) return place.lexically_normal();
   }
-  return Error{ErrorKind::kMissing, 0, "program '" + name + "' is neither beside " + here.string() + " nor in ../libexec/crashworthy",
+  return Error{ErrorKind::kMissing, 0,
+               "program '" + name + "' is neither beside " + here.string() +
+                   " nor in ../libexec/crashworthy",
                "build all targets, or install the package whole"};
 }
 

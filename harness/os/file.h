@@ -13,8 +13,8 @@ namespace crashworthy {
 // The whole file. A directory, a missing or an unreadable file is an error that names it.
 Result<std::string> read_file(const std::filesystem::path& path);
 
-// Replaces `path`: writes beside it, syncs, renames, syncs the directory. On failure the old content stays and no temporary file
-// is left.
+// Replaces `path`: writes beside it, syncs, renames, syncs the directory. On failure the old
+// content stays and no temporary file is left.
 Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 // Creates `path` with its parents.
@@ -23,7 +23,8 @@ Result<void> make_directories(const std::filesystem::path& path);
 // Writes all of `data`, continuing short writes.
 Result<void> write_all(int fd, std::string_view data);
 
-// A file that only grows. Each append reaches the kernel at once, so it survives the death of this process.
+// A file that only grows. Each append reaches the kernel at once, so it survives the death of this
+// process.
 class AppendFile {
  public:
   static Result<AppendFile> create(const std::filesystem::path& path);
@@ -39,7 +40,8 @@ class AppendFile {
 // The directory in which this program's file lies.
 std::filesystem::path program_directory();
 
-// The file of the helper program `name`: beside this program (build tree), or in ../libexec/crashworthy (installed).
+// The file of the helper program `name`: beside this program (build tree), or in
+// ../libexec/crashworthy (installed).
 Result<std::filesystem::path> find_helper(const std::string& name);
 
 }  // namespace crashworthy

@@ -1,4 +1,5 @@
-// The seam to Linux: units, wait statuses, atomic files, checksums, shared memory that outlives its writer.
+// The seam to Linux: units, wait statuses, atomic files, checksums, shared memory that outlives its
+// writer.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -138,7 +139,8 @@ TEST_F(Files, AFullDiskIsAnError) {
 TEST(Crc32c, HasTheCastagnoliCheckValue) { EXPECT_EQ(crc32c("123456789", 9), 0xe3069283u); }
 
 TEST(Random, IsTheSameEverywhereAndUniform) {
-  EXPECT_EQ(Random(0).next(), 0xE220A8397B1DCDAFu);  // SplitMix64's published first value of seed 0.
+  EXPECT_EQ(Random(0).next(),
+            0xE220A8397B1DCDAFu);  // SplitMix64's published first value of seed 0.
   Random random(1);
   std::vector<int> counts(3);
   for (int i = 0; i < 30'000; ++i) ++counts[random.below(3)];

@@ -55,7 +55,8 @@ Result<std::optional<WaitStatus>> reap(int pidfd) {
   siginfo_t info{};
   int result = 0;
   do {
-    result = ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
+    result = ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info,
+                      WEXITED | WNOHANG);
   } while (result < 0 && errno == EINTR);
   if (result < 0) return system_error("wait for a child", errno);
   if (info.si_pid == 0) return std::optional<WaitStatus>();
@@ -65,7 +66,8 @@ Result<std::optional<WaitStatus>> reap(int pidfd) {
 std::optional<WaitStatus> exit_status_from_kernel(int pidfd) {
   PidfdInfo info{};
   info.mask = kPidfdInfoExit;
-  if (::ioctl(pidfd, kPidfdGetInfo, &info) != 0 || (info.mask & kPidfdInfoExit) == 0) return std::nullopt;
+  if (::ioctl(pidfd, kPidfdGetInfo, &info) != 0 || (info.mask & kPidfdInfoExit) == 0)
+    return std::nullopt;
   return WaitStatus::from_raw(info.exit_code);
 }
 

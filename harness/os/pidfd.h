@@ -24,11 +24,12 @@ bool has_ended(int pidfd);
 // Waits at most `timeout_ms` for the end; false when it still runs.
 bool wait_for_end(int pidfd, int timeout_ms);
 
-// Reaps the child behind `pidfd`, without blocking: empty while it runs. Fails for what is not our child.
+// Reaps the child behind `pidfd`, without blocking: empty while it runs. Fails for what is not our
+// child.
 Result<std::optional<WaitStatus>> reap(int pidfd);
 
-// The exit status that the kernel keeps in the pidfd itself (Linux 6.15 or later, after the process was reaped): evidence that
-// does not depend on the parent. Empty where the kernel does not tell.
+// The exit status that the kernel keeps in the pidfd itself (Linux 6.15 or later, after the process
+// was reaped): evidence that does not depend on the parent. Empty where the kernel does not tell.
 std::optional<WaitStatus> exit_status_from_kernel(int pidfd);
 
 }  // namespace crashworthy

@@ -1,4 +1,5 @@
-// The one source of chance: a small seeded generator whose stream is the same on every machine and library.
+// The one source of chance: a small seeded generator whose stream is the same on every machine and
+// library.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +40,8 @@ class Random {
 };
 
 // An independent seed for the part `name`, number `index`, of whatever `seed` governs.
-inline std::uint64_t derive_seed(std::uint64_t seed, std::string_view name, std::uint64_t index = 0) {
+inline std::uint64_t derive_seed(std::uint64_t seed, std::string_view name,
+                                 std::uint64_t index = 0) {
   std::uint64_t hash = 0xcbf29ce484222325u ^ seed;  // FNV-1a
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   return Random(hash ^ (index * 0x9E3779B97F4A7C15u)).next();

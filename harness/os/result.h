@@ -1,4 +1,5 @@
-// Expected failures as values: Result<T> holds a T or an Error that says what failed, to what, why, and what to try.
+// Expected failures as values: Result<T> holds a T or an Error that says what failed, to what, why,
+// and what to try.
 #pragma once
 
 #include <optional>
@@ -39,8 +40,10 @@ Error corrupt_error(std::string message);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}      // NOLINT(google-explicit-constructor): reads as a T
-  Result(Error error) : state_(std::move(error)) {}  // NOLINT(google-explicit-constructor): reads as an Error
+  Result(T value)
+      : state_(std::move(value)) {}  // NOLINT(google-explicit-constructor): reads as a T
+  Result(Error error)
+      : state_(std::move(error)) {}  // NOLINT(google-explicit-constructor): reads as an Error
 
   explicit operator bool() const { return ok(); }
   bool ok() const { return std::holds_alternative<T>(state_); }
@@ -77,7 +80,8 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() = default;
-  Result(Error error) : error_(std::move(error)) {}  // NOLINT(google-explicit-constructor): reads as an Error
+  Result(Error error)
+      : error_(std::move(error)) {}  // NOLINT(google-explicit-constructor): reads as an Error
 
   explicit operator bool() const { return ok(); }
   bool ok() const { return !error_.has_value(); }

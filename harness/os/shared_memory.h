@@ -9,8 +9,9 @@
 
 namespace crashworthy {
 
-// Owns a MAP_SHARED mapping of a memfd, and the descriptor unless it was released. The memory lives as long as anybody maps it or
-// holds the descriptor, so it survives the death of any other process that uses it. Zero-filled and sparse.
+// Owns a MAP_SHARED mapping of a memfd, and the descriptor unless it was released. The memory lives
+// as long as anybody maps it or holds the descriptor, so it survives the death of any other process
+// that uses it. Zero-filled and sparse.
 class SharedMemory {
  public:
   SharedMemory() = default;
