@@ -1,0 +1,86 @@
+// Summary: what all trials of a run say together. summary.json is exactly this
+// (docs/results-format.md).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/os/result.h"
+#include "results/measures.h"
+
+namespace crashworthy {
+
+enum class RunVerdict { kPass, kFail, kInconclusive, kError };
+const char* run_verdict_name(RunVerdict verdict);
+// 0 pass, 1 fail, 3 inconclusive, 5 error.
+int run_verdict_exit_code(RunVerdict verdict);
+
+// One measure of one cell over its trials.
+struct MeasureSummary {
+  std::optional<double> estimate;   // The median of the trials, or the paired estimate where the
+                                    // measure is a comparison.
+  std::optional<double> low, high;  // 95 % interval.
+  std::string unit;                 // "ns", "items/s", "ratio", "count".
+  bool censored = false;            // No estimate because at least half the trials never got there.
+  std::string reason;               // Why there is no estimate, or no interval.
+  std::vector<std::optional<double>>
+      samples;  // One a trial in order of `blocks`; empty where censored or not measured.
+  std::vector<bool> sample_censored;
+  std::vector<int> blocks;
+};
+
+struct CellSummary {
+  std::string arm;
+  std::string fault;
+  int trials = 0;
+  int confirmed = 0;  // Trials whose injection was confirmed.
+  int recovered = 0;  // Of those; in a cell without fault: of all trials.
+  double recovered_low = 0, recovered_high = 1;  // Wilson 95 % interval of the share recovered.
+  std::map<std::string, int> injections;         // Outcome name -> trials.
+  ItemCounts items;
+  std::map<std::string, MeasureSummary> measures;
+};
+
+struct ExpectationResult {
+  std::string text;
+  std::string verdict;  // "true", "false", "undecided".
+  std::string detail;   // What was found: "supervised.kill.items.lost is 2".
+};
+
+struct GateLine {
+  std::string measure;
+  double margin = 0;  // 0.05 for "5%".
+  std::string margin_text;
+};
+
+struct Summary {
+  int schema = kSchemaVersion;
+  std::string experiment;
+  std::string run;  // Id of the run.
+  RunVerdict verdict = RunVerdict::kError;
+  std::vector<std::string> reasons;  // Why the verdict is not pass.
+  std::string sentence;              // The finding in one plain sentence.
+  std::string fingerprint;
+  std::uint64_t seed = 0;
+  int blocks = 0;
+  bool disarmed = false;
+  std::string plan_hash;  // Two runs with the same value did the same cells with the same seeds.
+  std::optional<double>
+      clock_error_ns;  // Median error of the recovery clock against a planted delay.
+  std::vector<std::string> warnings;
+  std::vector<CellSummary> cells;
+  std::vector<ExpectationResult> expectations;
+  std::vector<GateLine> gate;
+
+  const CellSummary* cell(const std::string& arm, const std::string& fault) const;
+};
+
+nlohmann::json to_json(const Summary& summary);
+// Refuses another schema version and missing or ill-typed fields, naming them.
+Result<Summary> summary_from_json(const nlohmann::json& document);
+
+}  // namespace crashworthy
