@@ -92,7 +92,7 @@ class Injection {
   InjectionState state_ = InjectionState::kPlanned;
   std::string skipped_;
   Victim victim_;
-  std::uint64_t watch_step_ = 0;
+  std::uint64_t watch_step_ = 0;  // Not 0: the trigger has come, and a victim is looked for at each unit of work begun.
 };
 
 std::unique_ptr<Injection> make_signal_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed, bool disarmed, StepLog);

@@ -48,6 +48,16 @@ Result<pid_t> pid_of(int pidfd) {
   return pid;
 }
 
+std::optional<pid_t> pid_in_own_namespace(pid_t pid) {
+  auto status = read_file("/proc/" + std::to_string(pid) + "/status");
+  if (!status) return std::nullopt;
+  const std::size_t at = status->find("\nNSpid:");
+  if (at == std::string::npos) return pid;  // A kernel without pid namespaces.
+  const std::size_t end = status->find('\n', at + 1);
+  const std::size_t last = status->find_last_of(" \t", end);
+  return std::atoi(status->c_str() + last + 1);
+}
+
 Result<void> send_signal(int pidfd, int signal) {
   if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return {};
   Error error = system_error("send " + signal_name(signal), errno);

@@ -18,6 +18,9 @@ Result<UniqueFd> open_pidfd(pid_t pid);
 // The pid behind `pidfd` as this process sees it; kGone when the process has been reaped.
 Result<pid_t> pid_of(int pidfd);
 
+// The pid of our process `pid` in its own (innermost) pid namespace: as itself sees it. Empty when it has ended.
+std::optional<pid_t> pid_in_own_namespace(pid_t pid);
+
 // Sends `signal`. kGone when the process has already been reaped.
 Result<void> send_signal(int pidfd, int signal);
 

@@ -1,0 +1,91 @@
+// The experiment file: what is run, how (arms), under which faults, and what is expected (docs/experiment-file.md).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "faults/fault_spec.h"
+#include "harness/os/result.h"
+
+namespace crashworthy {
+
+enum class Supervision { kNone, kIsolate, kSupervised };
+
+struct ArmSpec {
+  std::string name;
+  Supervision supervision = Supervision::kNone;
+  int workers = 2;
+  int spares = 1;
+  int intensity = 100;         // Of kSupervised: deaths allowed within `period`.
+  std::string period = "10s";
+  std::vector<std::string> arguments;  // Further words of the command line in this arm.
+};
+
+struct Batcher {
+  std::string name;
+  int concurrency = 1;
+  int size = 10;
+};
+
+// Where the images of `tiles` come from.
+struct InputSpec {
+  enum class Kind { kSet, kPath, kGenerate, kPpm } kind = Kind::kSet;
+  std::string set = "photographs";
+  std::filesystem::path path;  // A directory or one file; absolute.
+  int count = 24;              // kGenerate
+  std::uint64_t seed = 1;      // kGenerate, kPpm
+  std::int64_t width = 0;      // kPpm
+  std::int64_t height = 0;
+  int limit = 0;  // At most so many images, in order; 0: all.
+};
+
+struct SubjectSpec {
+  std::string pipeline;  // "tiles" or "canary"; empty for a command.
+  // tiles
+  InputSpec input;
+  int tile = 256;
+  std::string operations = "blur:5,canny:60:150";
+  std::string format = "png";
+  int producers = 1;
+  int max_demand = 10;
+  std::vector<Batcher> batchers{{"default", 1, 4}};
+  double slow_percent = 0;
+  bool inexact = false;
+  // command
+  std::vector<std::string> command;
+  std::vector<std::string> inputs;   // Globs, relative to `directory`: copied into each trial's own directory.
+  std::vector<std::string> outputs;  // Globs, relative to the trial's directory; none: every file the command leaves.
+  std::filesystem::path directory;   // Where the command line was written.
+  std::map<std::string, std::string> environment;
+};
+
+struct Experiment {
+  std::string name;
+  SubjectSpec subject;
+  std::vector<ArmSpec> arms;
+  std::vector<FaultSpec> faults;  // Without the control "none", which every plan has.
+  int blocks = 10;
+  std::optional<std::uint64_t> seed;
+  std::optional<std::chrono::nanoseconds> timeout;  // Of one trial; default: 20 times the golden run, at least 10 s.
+};
+
+// Reads and checks everything that can be checked without running. `directory` is what relative paths are relative to. Messages
+// begin with the JSON pointer of the place.
+Result<Experiment> parse_experiment(const nlohmann::json& document, const std::filesystem::path& directory);
+
+// The same from a file; messages begin with its name.
+struct ExperimentFile {
+  Experiment experiment;
+  std::string text;  // As written: a run keeps a copy.
+};
+Result<ExperimentFile> read_experiment_file(const std::filesystem::path& path);
+
+const char* supervision_name(Supervision supervision);
+
+}  // namespace crashworthy

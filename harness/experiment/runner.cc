@@ -1,0 +1,271 @@
+#include "harness/experiment/runner.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "harness/experiment/clock_check.h"
+#include "harness/experiment/conditions.h"
+#include "harness/experiment/plan.h"
+#include "harness/experiment/progress.h"
+#include "harness/experiment/trial.h"
+#include "harness/os/clock.h"
+#include "harness/os/file.h"
+#include "harness/process/scratch_guard.h"
+#include "results/report/html.h"
+
+namespace crashworthy {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::chrono::seconds kGoldenBound(600);
+constexpr std::chrono::seconds kLeastTimeout(10);
+constexpr int kTimeoutFactor = 20;
+
+// SIGINT, SIGTERM and SIGHUP as a descriptor, while a run is on.
+class Interrupts {
+ public:
+  Interrupts() {
+    sigemptyset(&signals_);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, signal);
+    ::sigprocmask(SIG_BLOCK, &signals_, &before_);
+    fd_.reset(::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK));
+  }
+  ~Interrupts() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  int fd() const { return fd_.get(); }
+  // The signal that came, or 0.
+  int take() {
+    signalfd_siginfo info{};
+    return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+  }
+
+ private:
+  sigset_t signals_{};
+  sigset_t before_{};
+  UniqueFd fd_;
+};
+
+// Makes the run directory; refuses one that holds a run.
+Result<fs::path> make_run_directory(const Experiment& experiment, const RunOptions& options) {
+  fs::path directory = options.out;
+  const bool own_choice = directory.empty();
+  const fs::path family = fs::path("results") / "runs" / experiment.name;
+  if (own_choice) directory = family / utc_timestamp();
+  for (int n = 2; own_choice && fs::exists(directory); ++n) directory = family / fmt::format("{}-{}", utc_timestamp(), n);
+  std::error_code failure;
+  if (fs::exists(directory / "plan.json", failure) || fs::exists(directory / "experiment.json", failure)) {
+    return usage_error("'" + directory.string() + "' holds another run", "give another --out, or remove it");
+  }
+  if (fs::exists(directory, failure) && !fs::is_directory(directory, failure)) {
+    return usage_error("'" + directory.string() + "' is no directory");
+  }
+  if (auto made = make_directories(directory / "trials"); !made) {
+    Error error = made.error().with_context("unable to make the run directory");
+    error.kind = ErrorKind::kUsage;
+    error.hint = "give a writable directory with --out";
+    return error;
+  }
+  if (own_choice) {
+    fs::remove(family / "latest", failure);
+    fs::create_directory_symlink(directory.filename(), family / "latest", failure);  // A convenience: not having it is no failure.
+  }
+  return fs::absolute(directory, failure);
+}
+
+class Runner {
+ public:
+  Runner(const Experiment& experiment, const std::string& text, const RunOptions& options)
+      : experiment_(experiment), text_(text), options_(options), blocks_(options.blocks.value_or(experiment.blocks)) {
+    seed_ = options.seed ? *options.seed : experiment.seed ? *experiment.seed : std::random_device()() & 0x7fffffffu;
+  }
+
+  Result<RunResult> run() {
+    auto directory = make_run_directory(experiment_, options_);
+    if (!directory) return directory.error();
+    directory_ = *directory;
+    auto done = run_in_directory();
+    if (!done) {
+      remove_if_unused();
+      return done.error();
+    }
+    auto results = write_results(directory_);
+    if (!results) return results.error();
+    return RunResult{*std::move(results), directory_, interrupted_by_};
+  }
+
+ private:
+  Result<void> run_in_directory() {
+    auto clock = measure_clock_error();  // Forks: before anything else.
+    Interrupts interrupts;
+    interrupts_ = &interrupts;
+    auto scratch = ScratchGuard::create(directory_ / "scratch");
+    if (!scratch) return scratch.error();
+    const int total = blocks_ * static_cast<int>(experiment_.arms.size() * (experiment_.faults.size() + 1));
+    Progress progress(options_.progress, total, blocks_);
+    progress_ = &progress;
+    auto prepared = prepare_subject(experiment_.subject, scratch->path());
+    if (!prepared) return prepared.error();
+    prepared_ = *std::move(prepared);
+    for (const std::string& note : prepared_.notes) progress.note(note);
+    scratch_ = scratch->path();
+    if (auto written = write_file_atomically(directory_ / "experiment.json", text_); !written) return written;
+    if (auto golden = run_golden(); !golden) return golden;
+    if (interrupted_by_ != 0) return {};
+    if (auto planned = write_plan(clock); !planned) return planned;
+    auto done = run_trials();
+    progress.finish();
+    if (auto removed = scratch->remove(); done && !removed) return removed;
+    return done;
+  }
+
+  // A run that never came to its first trial leaves nothing.
+  void remove_if_unused() const {
+    std::error_code failure;
+    if (fs::exists(directory_ / "plan.json", failure)) return;
+    for (const char* name : {"experiment.json", "golden.json", "golden", "trials", "scratch"}) fs::remove_all(directory_ / name, failure);
+    fs::remove(directory_, failure);  // Only when nothing else is in it.
+    if (options_.out.empty()) fs::remove(directory_.parent_path() / "latest", failure);
+  }
+
+  TrialSpec trial_spec(const ArmSpec& arm, int number) const {
+    TrialSpec spec;
+    spec.number = number;
+    spec.arm = &arm;
+    spec.run = run_id_;
+    spec.timeout = kGoldenBound;
+    spec.scratch = scratch_ / fmt::format("{:04}", number);
+    spec.directory = number == 0 ? directory_ / "golden" : directory_ / "trials" / fmt::format("{:04}", number);
+    return spec;
+  }
+
+  // One fault-free run of the first arm: what it delivers is what every trial is held against.
+  Result<void> run_golden() {
+    progress_->note("golden run of arm '" + experiment_.arms.front().name + "' ...");
+    run_id_ = fmt::format("{:016x}", derive_seed(seed_, utc_timestamp(), static_cast<std::uint64_t>(now_ns())));
+    TrialSpec spec = trial_spec(experiment_.arms.front(), 0);
+    if (experiment_.timeout) spec.timeout = *experiment_.timeout;
+    auto outcome = run_trial(spec, prepared_, nullptr, &golden_, interrupts_->fd());
+    if (!outcome) return outcome.error();
+    if (outcome->interrupted) {
+      interrupted_by_ = interrupts_->take();
+      return Error{ErrorKind::kGone, 0, "interrupted during the golden run", {}};
+    }
+    containment_ = outcome->containment;
+    if (!outcome->ran_to_end || golden_.deliverable() == 0) {
+      Error error;
+      error.kind = ErrorKind::kTimeout;
+      error.message = fmt::format("the fault-free run {} and delivered {} items: there is nothing to compare faults with", outcome->ended,
+                                  golden_.deliverable());
+      error.hint = outcome->stderr_tail.empty() ? "run the command by hand; name its files with --inputs and --outputs" : "its last words: " + outcome->stderr_tail;
+      return error;
+    }
+    progress_->note(fmt::format("golden run took {} and delivered {} of {} items; containment: {}",
+                                format_duration(static_cast<double>(golden_.duration_ns)), golden_.deliverable(), golden_.items.size(), containment_));
+    return write_file_atomically(directory_ / "golden.json", to_json(golden_).dump(1) + "\n");
+  }
+
+  Result<void> write_plan(const Result<ClockError>& clock) {
+    const json fingerprint = read_fingerprint();
+    const json conditions = read_conditions();
+    plan_ = make_plan(experiment_, blocks_, seed_, golden_.duration_ns);
+    std::vector<std::string> warnings = noise_warnings(conditions);
+    warnings.insert(warnings.end(), prepared_.notes.begin(), prepared_.notes.end());
+    if (clock) {
+      progress_->note(fmt::format("seed {}; error of the recovery clock {} (median of {}, p90 {})", seed_, format_duration(clock->median_ns),
+                                  clock->repetitions, format_duration(clock->p90_ns)));
+    } else {
+      warnings.push_back("the error of the recovery clock is not known: " + clock.error().message);
+    }
+    json arms = json::array();
+    for (const ArmSpec& arm : experiment_.arms) arms.push_back(arm.name);
+    json faults = json::array({"none"});
+    for (const FaultSpec& fault : experiment_.faults) faults.push_back(fault.name);
+    const json document{{"schema", kSchemaVersion},
+                        {"experiment", experiment_.name},
+                        {"run", run_id_},
+                        {"version", CRASHWORTHY_VERSION},
+                        {"started", utc_timestamp()},
+                        {"seed", seed_},
+                        {"blocks", blocks_},
+                        {"disarmed", options_.disarm},
+                        {"plan_hash", plan_hash(experiment_, blocks_, seed_)},
+                        {"fingerprint", fingerprint_hash(fingerprint)},
+                        {"fingerprint_fields", fingerprint},
+                        {"conditions", conditions},
+                        {"containment", containment_},
+                        {"clock_error_ns", clock ? json(clock->median_ns) : json(nullptr)},
+                        {"clock_error_p90_ns", clock ? json(clock->p90_ns) : json(nullptr)},
+                        {"golden_duration_ns", golden_.duration_ns},
+                        {"arms", arms},
+                        {"faults", faults},
+                        {"warnings", warnings},
+                        {"trials", to_json(plan_, experiment_)}};
+    return write_file_atomically(directory_ / "plan.json", document.dump(1) + "\n");
+  }
+
+  Result<void> run_trials() {
+    const auto least = std::chrono::duration_cast<std::chrono::nanoseconds>(kLeastTimeout);
+    const std::chrono::nanoseconds timeout =
+        experiment_.timeout.value_or(std::max(least, std::chrono::nanoseconds(golden_.duration_ns * kTimeoutFactor)));
+    for (const PlannedTrial& planned : plan_) {
+      const ArmSpec& arm = experiment_.arms[planned.arm];
+      const FaultSpec* fault = planned.fault ? &experiment_.faults[*planned.fault] : nullptr;
+      progress_->update(planned.number - 1, planned.block, (fault == nullptr ? std::string("none") : fault->name) + "/" + arm.name);
+      TrialSpec spec = trial_spec(arm, planned.number);
+      spec.block = planned.block;
+      spec.order = planned.order;
+      spec.fault = fault;
+      spec.trigger = planned.trigger;
+      spec.seed = planned.seed;
+      spec.disarmed = options_.disarm;
+      spec.timeout = timeout;
+      auto outcome = run_trial(spec, prepared_, &golden_, nullptr, interrupts_->fd());
+      if (!outcome) return outcome.error().with_context(fmt::format("trial {}", planned.number));
+      if (outcome->interrupted) {
+        interrupted_by_ = interrupts_->take();
+        return {};
+      }
+    }
+    return {};
+  }
+
+  const Experiment& experiment_;
+  const std::string& text_;
+  const RunOptions& options_;
+  int blocks_;
+  std::uint64_t seed_ = 0;
+  fs::path directory_;
+  fs::path scratch_;
+  std::string run_id_;
+  std::string containment_;
+  PreparedSubject prepared_;
+  Golden golden_;
+  std::vector<PlannedTrial> plan_;
+  Interrupts* interrupts_ = nullptr;
+  Progress* progress_ = nullptr;
+  int interrupted_by_ = 0;
+};
+
+}  // namespace
+
+Result<RunResult> run_experiment(const Experiment& experiment, const std::string& text, const RunOptions& options) {
+  return Runner(experiment, text, options).run();
+}
+
+Result<Run> write_results(const fs::path& directory) {
+  auto run = load_run(directory);
+  if (!run) return run.error();
+  if (auto written = write_file_atomically(directory / "summary.json", to_json(run->summary).dump(1) + "\n"); !written) return written.error();
+  if (auto written = write_file_atomically(directory / "report.html", html_report(*run)); !written) return written.error();
+  return run;
+}
+
+}  // namespace crashworthy

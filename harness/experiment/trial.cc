@@ -1,0 +1,406 @@
+#include "harness/experiment/trial.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "harness/experiment/conditions.h"
+#include "harness/experiment/observer.h"
+#include "harness/os/clock.h"
+#include "harness/os/file.h"
+#include "harness/os/pidfd.h"
+#include "harness/process/launcher.h"
+
+namespace crashworthy {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::int64_t kDrainEveryNs = 100'000'000;
+constexpr std::size_t kRingCapacity = 1 << 17;
+constexpr std::size_t kStderrTail = 2000;
+constexpr std::chrono::seconds kGoneBound(10);
+// Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
+constexpr int kRingNumber = 100;
+constexpr int kEventNumber = 101;
+constexpr int kInjectionNumber = 102;
+
+ItemRecord to_item_record(const ProbeRecord& record) {
+  return {record.time_ns, record.item,        record.part,  record.attempt, record.pid,
+          record.worker,  record.incarnation, record.event, 0,              record.value};
+}
+
+json status_json(const WaitStatus& status) {
+  json object{{"raw", status.raw()}, {"text", status.describe()}, {"core", status.dumped_core()}};
+  object["exit_code"] = status.exited() ? json(status.exit_code()) : json(nullptr);
+  object["signal"] = status.signalled() ? json(status.signal()) : json(nullptr);
+  return object;
+}
+
+std::string tail_of(const fs::path& file) {
+  auto text = read_file(file);
+  if (!text) return {};
+  return text->size() <= kStderrTail ? *text : text->substr(text->size() - kStderrTail);
+}
+
+class Trial : private SubjectView {
+ public:
+  Trial(const TrialSpec& spec, const PreparedSubject& prepared, const Golden* golden, Golden* into, int interrupt_fd)
+      : spec_(spec), prepared_(prepared), golden_(golden), golden_into_(into), interrupt_fd_(interrupt_fd) {}
+
+  ~Trial() override {
+    subject_.reset();
+    std::error_code ignored;
+    fs::remove_all(spec_.scratch, ignored);
+  }
+
+  Result<TrialOutcome> run() {
+    if (auto ready = prepare(); !ready) return give_up(ready.error());
+    if (auto launched = launch(); !launched) return give_up(launched.error());
+    supervise();
+    if (outcome_.interrupted) return outcome_;
+    end_subject();
+    if (auto judged = judge(); !judged) return give_up(judged.error());
+    if (failure_) return give_up(*failure_);
+    phase("end");
+    log({{"type", "end"}, {"outcome", outcome_.ran_to_end ? "finished" : "ended_early"}, {"ended", outcome_.ended},
+         {"stderr", outcome_.stderr_tail}, {"probe_dropped", ring_->dropped()}, {"probe_gaps", ring_->gaps()},
+         {"observer_overflowed", observer_->overflowed()}});
+    if (failure_) return *failure_;
+    return outcome_;
+  }
+
+ private:
+  // The history says that this trial is the harness's failure, not the subject's.
+  Error give_up(Error error) {
+    if (history_) log({{"type", "end"}, {"outcome", "harness_error"}, {"error", error.message}});
+    return error;
+  }
+
+  Result<void> prepare() {
+    auto history = HistoryWriter::create(spec_.directory);
+    if (!history) return history.error();
+    history_ = std::move(*history);
+    auto setup = set_up_trial(prepared_, *spec_.arm, spec_.scratch);
+    if (!setup) return setup.error();
+    setup_ = *std::move(setup);
+    auto ring = ProbeRing::create(kRingCapacity);
+    if (!ring) return ring.error();
+    ring_ = std::move(*ring);
+    auto observer = OutputObserver::create(setup_.output_root);
+    if (!observer) return observer.error();
+    observer_ = std::move(*observer);
+    write_header();
+    phase("startup");
+    if (golden_ != nullptr) {
+      for (std::size_t i = 0; i < golden_->items.size(); ++i) item_of_[golden_->items[i].name] = i;
+    }
+    if (spec_.fault == nullptr) return finish_writing();
+    auto injection = Injection::plan(*spec_.fault, spec_.trigger, spec_.seed, spec_.disarmed,
+                                     [this](json step, bool synced) { log(std::move(step), synced); });
+    if (!injection) return injection.error();
+    injection_ = std::move(*injection);
+    if (auto armed = injection_->arm(*ring_); !armed) return armed;
+    return finish_writing();
+  }
+
+  // Writing the history must work before anything is started: a full disk is found here.
+  Result<void> finish_writing() const {
+    if (failure_) return *failure_;
+    return {};
+  }
+
+  void write_header() {
+    log({{"type", "trial"},
+         {"schema", kSchemaVersion},
+         {"run", spec_.run},
+         {"trial", spec_.number},
+         {"block", spec_.block},
+         {"order", spec_.order},
+         {"arm", spec_.arm->name},
+         {"fault", spec_.fault == nullptr ? "none" : spec_.fault->name},
+         {"seed", spec_.seed},
+         {"disarmed", spec_.disarmed},
+         {"items", golden_ == nullptr ? 0 : golden_->items.size()},
+         {"deliverable", golden_ == nullptr ? 0 : golden_->deliverable()},
+         {"command", setup_.argv},
+         {"environment", setup_.environment},
+         {"timeout_ns", spec_.timeout.count()},
+         {"core_limit", 0},
+         {"conditions", read_conditions()}});
+  }
+
+  Result<void> launch() {
+    LaunchSpec launch;
+    launch.argv = setup_.argv;
+    launch.environment = setup_.environment;
+    launch.environment.push_back(ProbeRing::environment(kRingNumber, kEventNumber));
+    launch.directory = setup_.directory;
+    launch.descriptors = {{ring_->ring_fd(), kRingNumber}, {ring_->event_fd(), kEventNumber}};
+    if (injection_) {
+      if (const auto extra = injection_->inherited()) {
+        launch.descriptors.emplace_back(extra->first, kInjectionNumber);
+        launch.environment.push_back(extra->second + std::to_string(kInjectionNumber));
+      }
+    }
+    launch.stdout_file = spec_.scratch / "stdout";
+    launch.stderr_file = spec_.scratch / "stderr";
+    launched_ns_ = now_ns();
+    auto subject = Subject::launch(launch);
+    if (!subject) return subject.error();
+    subject_.emplace(std::move(*subject));
+    main_pid_ = pid_in_own_namespace(subject_->main_pid()).value_or(0);
+    outcome_.containment = containment_name(subject_->containment());
+    if (!subject_->containment_reason().empty()) outcome_.containment += " (" + subject_->containment_reason() + ")";
+    log({{"type", "process"}, {"event", "launched"}, {"role", "main"}, {"pid", main_pid()}, {"host_pid", subject_->main_pid()},
+         {"containment", outcome_.containment}},
+        false, launched_ns_);
+    phase("steady");
+    return {};
+  }
+
+  // The loop of the trial: reports, probe, outputs, time; nothing polls.
+  void supervise() {
+    const std::int64_t deadline = launched_ns_ + spec_.timeout.count();
+    std::int64_t fire_at = INT64_MAX;
+    if (injection_ && injection_->fire_after_ns()) fire_at = launched_ns_ + *injection_->fire_after_ns();
+    std::int64_t drain_at = launched_ns_ + kDrainEveryNs;
+    while (!childless_) {
+      const std::int64_t now = now_ns();
+      if (now >= deadline) {
+        timed_out_ = true;
+        return;
+      }
+      if (now >= fire_at) {
+        fire_at = INT64_MAX;
+        injection_->on_trigger(*this, *ring_, true);
+      }
+      if (now >= drain_at) {
+        refresh();
+        drain_at = now + kDrainEveryNs;
+      }
+      if (!wait_for_events(std::min({deadline, fire_at, drain_at}))) return;
+      if (main_ended_ && !childless_ && now_ns() > ended_ns_ + kLingerNs) return;  // Orphans go on after the main process.
+    }
+  }
+
+  // False when the user interrupts.
+  bool wait_for_events(std::int64_t until_ns) {
+    std::array<pollfd, 4> fds{{{subject_->report_fd(), POLLIN, 0},
+                               {ring_->event_fd(), POLLIN, 0},
+                               {observer_->fd(), POLLIN, 0},
+                               {interrupt_fd_, POLLIN, 0}}};
+    const std::int64_t wait_ns = std::max<std::int64_t>(0, until_ns - now_ns());
+    const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
+    if (::ppoll(fds.data(), fds.size(), &timeout, nullptr) <= 0) return true;
+    if (fds[1].revents != 0) {
+      if (injection_) injection_->on_trigger(*this, *ring_, false);
+      ring_->clear_event();
+    }
+    if (fds[2].revents != 0) read_outputs();
+    if (fds[0].revents != 0) read_reports();
+    if (fds[3].revents != 0) outcome_.interrupted = true;
+    return !outcome_.interrupted;
+  }
+
+  void read_reports() {
+    auto reports = subject_->read_reports();
+    if (!reports) {
+      failure_ = reports.error();
+      childless_ = true;
+      return;
+    }
+    for (const Report& report : *reports) {
+      if (report.kind == Report::Kind::kChildless || report.kind == Report::Kind::kGuardLost) {
+        childless_ = true;
+        if (report.kind == Report::Kind::kGuardLost && !main_ended_) {
+          failure_ = Error{ErrorKind::kSystem, 0, "crashworthy-init was killed by somebody else", {}};
+        }
+        continue;
+      }
+      ends_.push_back({report.pid, report.status, report.time_ns});
+      const bool main = report.kind == Report::Kind::kMainEnded;
+      if (main) {
+        main_ended_ = true;
+        ended_ns_ = report.time_ns;
+        main_status_ = report.status;
+      }
+      log({{"type", "process"}, {"event", "ended"}, {"role", main ? "main" : "orphan"}, {"pid", report.pid},
+           {"status", status_json(report.status)}},
+          false, report.time_ns);
+    }
+  }
+
+  void read_outputs() {
+    const std::size_t before = publications_.size();
+    observer_->read(publications_);
+    if (before == 0 && !publications_.empty()) phase("delivering");
+  }
+
+  // Whatever is left of the tree ends now; then the last words of the probe and of the observer are read.
+  void end_subject() {
+    if (!main_ended_) outcome_.ended = fmt::format("did not end within {}", format_duration(static_cast<double>(spec_.timeout.count())));
+    subject_->kill_tree();
+    if (!subject_->wait_until_gone(kGoneBound)) failure_ = Error{ErrorKind::kTimeout, 0, "the subject's processes do not end", {}};
+    if (!timed_out_ && !main_ended_) read_reports();
+    refresh(true);
+    read_outputs();
+    if (main_ended_) outcome_.ended = main_status_.describe();
+    outcome_.duration_ns = (main_ended_ ? ended_ns_ : now_ns()) - launched_ns_;
+    outcome_.ran_to_end = main_ended_ && !timed_out_ && main_status_.exited() &&
+                          std::find(setup_.complete_codes.begin(), setup_.complete_codes.end(), main_status_.exit_code()) !=
+                              setup_.complete_codes.end();
+    outcome_.stderr_tail = tail_of(spec_.scratch / "stderr");
+    if (injection_) finish_injection();
+  }
+
+  void finish_injection() {
+    phase("check_injection");
+    InjectionEvidence evidence{ends_, records_};
+    for (const ProbeRecord& record : records_) {
+      if (record.event != static_cast<std::uint16_t>(ProbeEvent::kWorkerDied)) continue;
+      evidence.ends.push_back({record.pid, WaitStatus::from_raw(static_cast<int>(record.value)), record.time_ns});
+    }
+    injection_->finish(evidence);
+  }
+
+  Result<void> judge() {
+    phase("check");
+    if (golden_into_ != nullptr) return read_golden_run();
+    std::set<std::uint64_t> reported;
+    for (const ProbeRecord& record : records_) {
+      if (record.event == static_cast<std::uint16_t>(ProbeEvent::kFailed)) reported.insert(record.item);
+    }
+    auto verdicts = check_outputs(*golden_, setup_.output_root, setup_.patterns, reported, outcome_.ran_to_end, spec_.scratch);
+    if (!verdicts) return verdicts.error();
+    write_verdicts(*verdicts);
+    return {};
+  }
+
+  Result<void> read_golden_run() {
+    if (!outcome_.ran_to_end) return {};
+    auto golden = read_golden(setup_.output_root, setup_.patterns, prepared_.items, spec_.scratch);
+    if (!golden) return golden.error();
+    *golden_into_ = *std::move(golden);
+    golden_into_->duration_ns = outcome_.duration_ns;
+    remove_inputs_from_items(*golden_into_);
+    return {};
+  }
+
+  // A command's own inputs lie in its directory; they are no outputs unless it changed them.
+  void remove_inputs_from_items(Golden& golden) const {
+    if (!prepared_.spec.pipeline.empty() || !setup_.patterns.empty()) return;
+    Golden kept;
+    for (std::size_t i = 0; i < golden.items.size(); ++i) {
+      const std::string& name = golden.items[i].name;
+      const bool input = std::find(prepared_.input_files.begin(), prepared_.input_files.end(), name) != prepared_.input_files.end();
+      auto original = input ? hash_file(prepared_.spec.directory / name) : Result<std::string>(std::string());
+      if (input && original && *original == golden.outputs[i].bytes) continue;
+      kept.items.push_back(golden.items[i]);
+      kept.outputs.push_back(golden.outputs[i]);
+    }
+    golden.items = std::move(kept.items);
+    golden.outputs = std::move(kept.outputs);
+  }
+
+  void write_verdicts(const ItemVerdicts& verdicts) {
+    std::vector<ItemRecord> records;
+    std::map<std::size_t, std::int64_t> last_seen;
+    for (const Publication& publication : publications_) {
+      const auto item = item_of_.find(publication.name);
+      if (item == item_of_.end()) continue;
+      records.push_back(outside_record(ItemEvent::kPublished, item->second, 0, publication.time_ns));
+    }
+    const std::int64_t now = now_ns();
+    for (std::size_t i = 0; i < verdicts.classes.size(); ++i) {
+      records.push_back(outside_record(ItemEvent::kJudged, i, static_cast<std::int64_t>(verdicts.classes[i]), now));
+    }
+    for (const auto& [item, count] : verdicts.duplicated) records.push_back(outside_record(ItemEvent::kDuplicated, item, count, now));
+    for (const auto& [item, place] : verdicts.misplaced) {
+      const auto other = item_of_.find(place);
+      records.push_back(outside_record(ItemEvent::kMisplaced, item, other == item_of_.end() ? -1 : static_cast<std::int64_t>(other->second), now));
+      log({{"type", "misplaced"}, {"item", item}, {"found_at", place}});
+    }
+    for (const std::string& extra : verdicts.extra) log({{"type", "extra_output"}, {"name", extra}});
+    if (auto written = history_->write_items(records); !written) failure_ = written.error();
+  }
+
+  static ItemRecord outside_record(ItemEvent event, std::size_t item, std::int64_t value, std::int64_t time_ns) {
+    ItemRecord record;
+    record.time_ns = time_ns;
+    record.item = item;
+    record.event = static_cast<std::uint16_t>(event);
+    record.value = value;
+    return record;
+  }
+
+  void phase(const char* name) { log({{"type", "phase"}, {"phase", name}}); }
+
+  void log(json event, bool synced = false, std::optional<std::int64_t> time_ns = std::nullopt) {
+    if (!event.contains("time_ns")) event["time_ns"] = time_ns.value_or(now_ns());
+    auto written = synced ? history_->write_synced(event) : history_->write(event);
+    if (!written && !failure_) failure_ = written.error();
+  }
+
+  // SubjectView: what an injection may ask.
+  void refresh() override { refresh(false); }
+  void refresh(bool final) {
+    const std::size_t before = records_.size();
+    ring_->drain(records_, final);
+    const std::span<const ProbeRecord> fresh(records_.data() + before, records_.size() - before);
+    tracker_.add(fresh);
+    std::vector<ItemRecord> items;
+    for (const ProbeRecord& record : fresh) items.push_back(to_item_record(record));
+    if (auto written = history_->write_items(items); !written && !failure_) failure_ = written.error();
+  }
+  const WorkerTracker& workers() const override { return tracker_; }
+  bool supervised() const override { return spec_.arm->supervision == Supervision::kSupervised; }
+  std::int32_t main_pid() const override { return main_pid_; }
+  Result<UniqueFd> open(std::int32_t pid) const override { return subject_->open_process(pid); }
+  std::vector<pid_t> host_pids() const override { return subject_->descendants(); }
+
+  static constexpr std::int64_t kLingerNs = 2'000'000'000;
+
+  const TrialSpec& spec_;
+  const PreparedSubject& prepared_;
+  const Golden* golden_;
+  Golden* golden_into_;
+  int interrupt_fd_;
+  std::optional<HistoryWriter> history_;
+  TrialSetup setup_;
+  std::optional<ProbeRing> ring_;
+  std::optional<OutputObserver> observer_;
+  std::unique_ptr<Injection> injection_;
+  std::optional<Subject> subject_;
+  std::map<std::string, std::size_t> item_of_;
+  WorkerTracker tracker_;
+  std::vector<ProbeRecord> records_;
+  std::vector<Publication> publications_;
+  std::vector<ObservedEnd> ends_;
+  TrialOutcome outcome_;
+  std::optional<Error> failure_;
+  std::int32_t main_pid_ = 0;  // As the subject sees it.
+  std::int64_t launched_ns_ = 0;
+  std::int64_t ended_ns_ = 0;
+  WaitStatus main_status_;
+  bool main_ended_ = false;
+  bool childless_ = false;
+  bool timed_out_ = false;
+};
+
+}  // namespace
+
+Result<TrialOutcome> run_trial(const TrialSpec& spec, const PreparedSubject& subject, const Golden* golden, Golden* read_golden_into,
+                               int interrupt_fd) {
+  return Trial(spec, subject, golden, read_golden_into, interrupt_fd).run();
+}
+
+}  // namespace crashworthy
