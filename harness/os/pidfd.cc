@@ -2,12 +2,18 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+
+#include "harness/os/clock.h"
+#include "harness/os/file.h"
 
 namespace crashworthy {
 namespace {
@@ -31,6 +37,15 @@ Result<UniqueFd> open_pidfd(pid_t pid) {
   Error error = system_error("open a pidfd of process " + std::to_string(pid), errno);
   if (error.sys_errno == ESRCH) error.kind = ErrorKind::kGone;
   return error;
+}
+
+Result<pid_t> pid_of(int pidfd) {
+  auto info = read_file("/proc/self/fdinfo/" + std::to_string(pidfd));
+  if (!info) return info.error();
+  const std::size_t at = info->find("\nPid:");
+  const pid_t pid = at == std::string::npos ? -1 : std::atoi(info->c_str() + at + 5);
+  if (pid <= 0) return Error{ErrorKind::kGone, ESRCH, "the process has ended", {}};
+  return pid;
 }
 
 Result<void> send_signal(int pidfd, int signal) {
@@ -69,6 +84,30 @@ std::optional<WaitStatus> exit_status_from_kernel(int pidfd) {
   if (::ioctl(pidfd, kPidfdGetInfo, &info) != 0 || (info.mask & kPidfdInfoExit) == 0)
     return std::nullopt;
   return WaitStatus::from_raw(info.exit_code);
+}
+
+namespace {
+
+bool all_tasks_stopped(pid_t pid) {
+  std::error_code failure;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", failure)) {
+    auto stat = read_file(task.path() / "stat");
+    if (!stat) continue;  // The task has ended meanwhile.
+    const std::size_t name_end = stat->rfind(')');
+    if (name_end == std::string::npos || stat->compare(name_end, 4, ") T ") != 0) return false;
+  }
+  return !failure;
+}
+
+}  // namespace
+
+bool wait_until_stopped(pid_t pid, int timeout_ms) {
+  const std::int64_t deadline = now_ns() + std::int64_t{timeout_ms} * 1'000'000;
+  while (!all_tasks_stopped(pid)) {
+    if (now_ns() > deadline) return false;
+    ::sched_yield();  // The kernel has no event for "stopped" to anyone but the parent.
+  }
+  return true;
 }
 
 }  // namespace crashworthy

@@ -15,6 +15,9 @@ namespace crashworthy {
 // Opens a pidfd (close-on-exec). kGone when there is no such process.
 Result<UniqueFd> open_pidfd(pid_t pid);
 
+// The pid behind `pidfd` as this process sees it; kGone when the process has been reaped.
+Result<pid_t> pid_of(int pidfd);
+
 // Sends `signal`. kGone when the process has already been reaped.
 Result<void> send_signal(int pidfd, int signal);
 
@@ -31,5 +34,8 @@ Result<std::optional<WaitStatus>> reap(int pidfd);
 // The exit status that the kernel keeps in the pidfd itself (Linux 6.15 or later, after the process
 // was reaped): evidence that does not depend on the parent. Empty where the kernel does not tell.
 std::optional<WaitStatus> exit_status_from_kernel(int pidfd);
+
+// Waits at most `timeout_ms` until every task of the process is stopped (state T) after a SIGSTOP; false when one still runs.
+bool wait_until_stopped(pid_t pid, int timeout_ms);
 
 }  // namespace crashworthy

@@ -1,0 +1,74 @@
+// Whom a fault strikes: the workers of a subject as its probe tells of them, and the processes the harness can reach.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "harness/os/result.h"
+#include "harness/os/unique_fd.h"
+#include "harness/os/wait_status.h"
+#include "harness/probe/probe.h"
+
+namespace crashworthy {
+
+struct HeldUnit {
+  std::uint64_t item = kNoItem;
+  std::uint32_t part = 0;
+  std::uint32_t attempt = 0;
+};
+
+struct WorkerState {
+  std::uint32_t worker = 0;
+  std::uint32_t incarnation = 0;
+  std::int32_t pid = 0;  // As the subject sees it.
+  std::optional<HeldUnit> holds;
+};
+
+// Who works on what, kept up to date from the probe's records.
+class WorkerTracker {
+ public:
+  void add(std::span<const ProbeRecord> records);
+  // Workers that are ready and not known to be dead, by place.
+  std::vector<WorkerState> alive() const;
+  // The worker `pid` was, alive or dead; empty when the probe never told of it.
+  std::optional<WorkerState> by_pid(std::int32_t pid) const;
+  // The pid that coordinates the others, told by its reports of deaths or takings; empty while unknown.
+  bool any() const { return !places_.empty(); }
+
+ private:
+  struct Place {
+    WorkerState state;
+    bool dead = false;
+  };
+  std::map<std::uint32_t, Place> places_;
+  std::map<std::int32_t, WorkerState> last_;  // By pid, with what it held when it was last heard of.
+};
+
+// What an injection may ask of the running subject. Implemented by the trial runner; a fake in unit tests.
+class SubjectView {
+ public:
+  virtual ~SubjectView() = default;
+  // Reads what the probe has by now into the tracker.
+  virtual void refresh() = 0;
+  virtual const WorkerTracker& workers() const = 0;
+  // True when the subject's workers are processes of their own, watched by its main process.
+  virtual bool supervised() const = 0;
+  virtual std::int32_t main_pid() const = 0;  // As the subject sees it.
+  // A pidfd by the pid as the subject sees it; kGone when there is none in its tree.
+  virtual Result<UniqueFd> open(std::int32_t pid) const = 0;
+  virtual std::vector<pid_t> host_pids() const = 0;  // Live processes of the tree, main first.
+};
+
+struct Victim {
+  std::int32_t pid = 0;  // As the subject sees it; 0 when only the host's pid is known.
+  pid_t host_pid = 0;
+  UniqueFd pidfd;
+  std::optional<WorkerState> worker;
+};
+
+}  // namespace crashworthy

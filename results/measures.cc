@@ -1,0 +1,239 @@
+#include "results/measures.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <unordered_map>
+
+namespace crashworthy {
+namespace {
+
+using nlohmann::json;
+
+// The victim of the injection, as the subject sees it.
+struct Victim {
+  std::int32_t pid = 0;
+  bool known = false;
+};
+
+std::int64_t time_of(const json& event) { return event["time_ns"].get<std::int64_t>(); }
+
+InjectionOutcome parse_outcome(const std::string& name) {
+  for (const InjectionOutcome outcome : {InjectionOutcome::kConfirmed, InjectionOutcome::kNotActivated,
+                                         InjectionOutcome::kSkipped, InjectionOutcome::kIndeterminate}) {
+    if (name == injection_outcome_name(outcome)) return outcome;
+  }
+  return InjectionOutcome::kIndeterminate;
+}
+
+void read_header(const json& header, TrialResult& result) {
+  result.number = header.value("trial", 0);
+  result.block = header.value("block", 0);
+  result.arm = header.value("arm", "");
+  result.fault = header.value("fault", "");
+}
+
+void read_injection(const json& event, TrialResult& result, Victim& victim) {
+  result.injection = parse_outcome(event.value("outcome", ""));
+  result.injection_reason = event.value("reason", "");
+  if (event.contains("activated_ns") && event["activated_ns"].is_number_integer()) {
+    result.stamps.activated = event["activated_ns"].get<std::int64_t>();
+  }
+  if (event.contains("victim") && event["victim"].is_object() && event["victim"].contains("pid")) {
+    victim.pid = event["victim"].value("pid", 0);
+    victim.known = true;
+  }
+}
+
+void read_event(const json& event, TrialResult& result, Victim& victim) {
+  const std::string type = event["type"];
+  if (type == "process" && event.value("role", "") == "main") {
+    if (event.value("event", "") == "launched") result.stamps.launched = time_of(event);
+    if (event.value("event", "") == "ended") result.stamps.ended = time_of(event);
+  } else if (type == "injection_result") {
+    read_injection(event, result, victim);
+  } else if (type == "end") {
+    result.complete = true;
+    const std::string outcome = event.value("outcome", "");
+    result.harness_error = outcome == "harness_error";
+    result.ran_to_end = outcome == "finished";
+  }
+}
+
+using Unit = std::pair<std::uint64_t, std::uint32_t>;
+
+// Counts every class from the checker's verdicts, and the extra executions from the probe's records.
+void count_items(const TrialHistory& history, std::int64_t offered, TrialResult& result) {
+  result.items.offered = offered;
+  std::map<Unit, std::int64_t> executions;
+  for (const ItemRecord& record : history.items) {
+    if (record.kind() == ItemEvent::kJudged && record.value >= 0 &&
+        record.value < static_cast<std::int64_t>(kItemClassCount)) {
+      ++result.items.classes[static_cast<std::size_t>(record.value)];
+    } else if (record.kind() == ItemEvent::kDuplicated) {
+      result.items.duplicated += record.value;
+    } else if (record.kind() == ItemEvent::kMisplaced) {
+      ++result.items.misplaced;
+    } else if (record.kind() == ItemEvent::kStarted) {
+      ++executions[{record.item, record.part}];
+    }
+  }
+  for (const auto& [unit, count] : executions) result.items.redone += count - 1;
+}
+
+std::set<std::uint64_t> good_items(const TrialHistory& history) {
+  std::set<std::uint64_t> good;
+  for (const ItemRecord& record : history.items) {
+    if (record.kind() == ItemEvent::kJudged && record.value == static_cast<std::int64_t>(ItemClass::kOk)) {
+      good.insert(record.item);
+    }
+  }
+  return good;
+}
+
+// When each good item was last published: an output that was replaced counts from its replacement.
+std::vector<std::int64_t> good_output_times(const TrialHistory& history, const std::set<std::uint64_t>& good) {
+  std::unordered_map<std::uint64_t, std::int64_t> last;
+  for (const ItemRecord& record : history.items) {
+    if (record.kind() == ItemEvent::kPublished && good.contains(record.item)) last[record.item] = record.time_ns;
+  }
+  std::vector<std::int64_t> times;
+  for (const auto& [item, time_ns] : last) times.push_back(time_ns);
+  std::sort(times.begin(), times.end());
+  return times;
+}
+
+// Death known, replacement begun, replacement ready, its first good unit of work: the inside stamps after activation.
+void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint64_t>& good, const Victim& victim,
+                          Stamps& stamps) {
+  if (!stamps.activated || !victim.known) return;
+  std::vector<ItemRecord> records;
+  for (const ItemRecord& record : history.items) {
+    if (record.time_ns >= *stamps.activated) records.push_back(record);
+  }
+  std::stable_sort(records.begin(), records.end(),
+                   [](const ItemRecord& a, const ItemRecord& b) { return a.time_ns < b.time_ns; });
+  std::uint32_t place = 0;
+  std::uint32_t incarnation = 0;
+  for (const ItemRecord& record : records) {
+    const ItemEvent kind = record.kind();
+    if (!stamps.detected) {
+      if (kind == ItemEvent::kWorkerDied && record.pid == victim.pid) {
+        stamps.detected = record.time_ns;
+        place = record.worker;
+        incarnation = record.incarnation;
+      }
+    } else if (record.worker == place && record.incarnation > incarnation) {
+      if (kind == ItemEvent::kReplacement && !stamps.initiated) stamps.initiated = record.time_ns;
+      if (kind == ItemEvent::kWorkerReady && !stamps.up) stamps.up = record.time_ns;
+      if (kind == ItemEvent::kDone && good.contains(record.item)) {
+        stamps.first_good = record.time_ns;
+        return;
+      }
+    }
+  }
+}
+
+Sample difference(const std::optional<std::int64_t>& from, const std::optional<std::int64_t>& to, const char* why_not) {
+  if (!from || !to) return Sample::none(why_not);
+  return Sample::of(static_cast<double>(*to - *from));
+}
+
+// Longest interval without a good output that overlaps the time after the fault, minus the median gap before it.
+Sample outage_gap(const TrialResult& result) {
+  const Stamps& stamps = result.stamps;
+  if (!stamps.activated) return Sample::none("no fault was activated");
+  if (!result.ran_to_end) return Sample::never("the arm ended early");
+  std::vector<double> steady;
+  double longest = 0;
+  std::int64_t previous = stamps.launched;
+  bool after_fault = false;
+  for (const std::int64_t output : result.good_outputs) {
+    const auto gap = static_cast<double>(output - previous);
+    if (output < *stamps.activated) {
+      if (previous != stamps.launched) steady.push_back(gap);
+    } else {
+      longest = std::max(longest, gap);
+      after_fault = true;
+    }
+    previous = output;
+  }
+  if (!after_fault) return Sample::never("no good output after the fault");
+  if (steady.empty()) return Sample::none("fewer than two good outputs before the fault");
+  std::nth_element(steady.begin(), steady.begin() + static_cast<std::ptrdiff_t>(steady.size() / 2), steady.end());
+  return Sample::of(std::max(0.0, longest - steady[steady.size() / 2]));
+}
+
+void compute_measures(TrialResult& result) {
+  const Stamps& stamps = result.stamps;
+  auto& measures = result.measures;
+  const bool finished = result.ran_to_end && stamps.ended;
+  measures["makespan"] = finished ? Sample::of(static_cast<double>(*stamps.ended - stamps.launched))
+                                  : Sample::never("the arm ended early");
+  const double seconds = finished ? static_cast<double>(*stamps.ended - stamps.launched) * 1e-9 : 0;
+  measures["throughput"] = finished && seconds > 0
+                               ? Sample::of(static_cast<double>(result.items.of(ItemClass::kOk)) / seconds)
+                               : Sample::none("the arm ended early");
+  measures["redone"] = Sample::of(static_cast<double>(result.items.redone));
+  if (result.fault == "none" || result.injection != InjectionOutcome::kConfirmed) {
+    const char* reason = result.fault == "none" ? "no fault in this cell" : "the fault was not confirmed";
+    for (const char* name : {"detect", "initiate", "repair", "process", "first_good", "outage_gap"}) {
+      measures[name] = Sample::none(reason);
+    }
+    return;
+  }
+  measures["detect"] = difference(stamps.activated, stamps.detected, "nobody reports the worker's death in this arm");
+  measures["initiate"] = difference(stamps.detected, stamps.initiated, "no replacement was begun");
+  measures["repair"] = difference(stamps.initiated, stamps.up, "no replacement became ready");
+  measures["process"] = difference(stamps.up, stamps.first_good, "no replacement delivered");
+  measures["first_good"] = stamps.first_good ? difference(stamps.activated, stamps.first_good, "")
+                                             : Sample::never("no replacement delivered");
+  measures["outage_gap"] = outage_gap(result);
+}
+
+}  // namespace
+
+const char* injection_outcome_name(InjectionOutcome outcome) {
+  switch (outcome) {
+    case InjectionOutcome::kNone: return "none";
+    case InjectionOutcome::kConfirmed: return "confirmed";
+    case InjectionOutcome::kNotActivated: return "not_activated";
+    case InjectionOutcome::kSkipped: return "skipped";
+    case InjectionOutcome::kIndeterminate: return "indeterminate";
+  }
+  return "unknown";
+}
+
+bool ItemCounts::exact() const {
+  std::int64_t sum = 0;
+  for (const std::int64_t count : classes) sum += count;
+  return sum == offered;
+}
+
+ItemCounts& ItemCounts::operator+=(const ItemCounts& other) {
+  offered += other.offered;
+  for (std::size_t i = 0; i < classes.size(); ++i) classes[i] += other.classes[i];
+  duplicated += other.duplicated;
+  misplaced += other.misplaced;
+  redone += other.redone;
+  return *this;
+}
+
+TrialResult measure_trial(const TrialHistory& history) {
+  TrialResult result;
+  Victim victim;
+  const json& header = history.events.front();
+  read_header(header, result);
+  result.directory = history.directory.string();
+  for (const json& event : history.events) read_event(event, result, victim);
+  if (!result.complete) return result;  // Cut off: nothing is concluded from half a trial.
+  count_items(history, header.value("items", std::int64_t{0}), result);
+  const std::set<std::uint64_t> good = good_items(history);
+  result.good_outputs = good_output_times(history, good);
+  find_recovery_stamps(history, good, victim, result.stamps);
+  result.recovered = static_cast<std::int64_t>(good.size()) == header.value("deliverable", std::int64_t{-1});
+  compute_measures(result);
+  return result;
+}
+
+}  // namespace crashworthy
