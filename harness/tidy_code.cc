@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <map>
 #include <optional>
 #include <regex>
 #include <set>
@@ -163,6 +164,15 @@ std::optional<std::string> source_named_by(std::string token, const std::string&
   return normal(base / token);
 }
 
+std::vector<std::string> split(const std::string& text, std::string_view separator) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + separator.size()) {
+    end = text.find(separator, begin);
+    parts.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
+  }
+  return parts;
+}
+
 struct NamedSource {
   int line;
   std::string path;
@@ -227,6 +237,42 @@ Findings check_rooms(const Tree& tree) {
     findings.push_back({path, 0,
                         "its directory is in no room: move it, or add a row to kRooms in "
                         "harness/tidy_code.cc and to the table in CONTRIBUTING.md"});
+  }
+  return findings;
+}
+
+Findings check_room_table(const Tree& tree) {
+  const std::string path = "CONTRIBUTING.md";
+  const auto document = tree.find(path);
+  Findings findings;
+  std::map<std::string, std::set<std::string>> rows;  // As in the document.
+  int number = 0;
+  int table = 0;  // The line of its head.
+  for (const std::string& line : lines_of(document == tree.end() ? "" : document->second.content)) {
+    ++number;
+    if (line.starts_with("| room |")) table = number;
+    if (table > 0 && !line.starts_with('|')) break;
+    const auto cells = split(line, " | ");
+    if (table == 0 || number <= table + 1 || cells.size() != 3) continue;
+    const std::string room = cells[0].substr(2);
+    const std::string used = cells[2].substr(0, cells[2].rfind(" |"));
+    for (const std::string& name : split(used, ", ")) rows[room].insert(name);
+  }
+  for (const Room& room : kRooms) {
+    std::set<std::string> may_use;
+    for (const std::string_view name : room.may_use) {
+      if (!name.empty()) may_use.emplace(name == kEverything ? "everything" : name);
+    }
+    if (may_use.empty()) may_use.emplace("-");
+    const auto row = rows.extract(std::string(room.path));
+    if (row.empty() || row.mapped() != may_use) {
+      findings.push_back({path, table,
+                          "the row of " + std::string(room.path) +
+                              " differs from kRooms in harness/tidy_code.cc: make them alike"});
+    }
+  }
+  for (const auto& [room, used] : rows) {
+    findings.push_back({path, table, room + " has no row in kRooms in harness/tidy_code.cc"});
   }
   return findings;
 }

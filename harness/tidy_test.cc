@@ -98,6 +98,20 @@ TEST(Rooms, ADirectoryWithoutARowIsTold) {
                                                    HasSubstr("tools/a.h: its directory is")));
 }
 
+TEST(Rooms, TheTableInTheDocumentIsTheOneInUse) {
+  auto real = read_tree(CRASHWORTHY_SOURCE_DIR);
+  ASSERT_TRUE(real);
+  std::string document = (*real)["CONTRIBUTING.md"].content;
+  EXPECT_THAT(said(check_room_table, {{"CONTRIBUTING.md", {document}}}), IsEmpty());
+  const std::string row = "| harness/probe | ";
+  ASSERT_NE(document.find(row), std::string::npos);
+  document.replace(document.find(row), row.size(), "| harness/other | ");
+  EXPECT_THAT(said(check_room_table, {{"CONTRIBUTING.md", {document}}}),
+              ElementsAre(HasSubstr("the row of harness/probe differs"),
+                          HasSubstr("harness/other has no row in kRooms")));
+  EXPECT_FALSE(check_room_table({}).empty());
+}
+
 TEST(Headers, AreGuarded) {
   EXPECT_THAT(said(check_headers, {{"results/a.h", {"// What.\n#pragma once\n"}}}), IsEmpty());
   EXPECT_THAT(said(check_headers, {{"results/a.h", {"// #pragma once\n"}}}),
@@ -270,6 +284,7 @@ Tree ThisTree::tree_;
 
 TEST_F(ThisTree, IncludesGoTheRightWay) { expect_clean(check_includes); }
 TEST_F(ThisTree, SourcesLieInRooms) { expect_clean(check_rooms); }
+TEST_F(ThisTree, TableOfRoomsIsTrue) { expect_clean(check_room_table); }
 TEST_F(ThisTree, HeadersAreLightAndGuarded) { expect_clean(check_headers); }
 TEST_F(ThisTree, SourcesAreBuilt) { expect_clean(check_build_lists); }
 TEST_F(ThisTree, DocumentsNameWhatExists) { expect_clean(check_doc_paths); }
