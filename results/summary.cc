@@ -282,6 +282,7 @@ class Summarizer {
     if (summary_.disarmed) return "a disarmed run: no fault was injected, so nothing is said about protection";
     const std::string baseline = baseline_arm();
     const std::string& last = summary_.cells.back().arm;
+    if (plan_.value("faults", json::array()).size() < 2) return "no fault was planned, so nothing is said about protection";
     const auto base = survival(baseline);
     std::string text = fmt::format("{} came back whole from {} of {} faults", baseline, base[0], base[1]);
     if (last == baseline) return text;

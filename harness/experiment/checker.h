@@ -26,11 +26,15 @@ struct GoldenOutput {
   std::string content;  // read_contents()
 };
 
+// A command that leaves no files has one item: that it ends as the golden run did.
+inline constexpr const char* kExitStatusItem = "(exit status)";
+
 struct Golden {
   std::vector<Item> items;
   std::vector<GoldenOutput> outputs;  // One an item.
   std::int64_t duration_ns = 0;
   std::int64_t deliverable() const;
+  bool exit_status_only() const { return items.size() == 1 && items[0].name == kExitStatusItem; }
 };
 
 // Relative paths of the regular files below `root` that match one of `patterns` (fnmatch with FNM_PATHNAME; none: all), sorted.

@@ -114,7 +114,6 @@ class Runner {
     auto prepared = prepare_subject(experiment_.subject, scratch->path());
     if (!prepared) return prepared.error();
     prepared_ = *std::move(prepared);
-    for (const std::string& note : prepared_.notes) progress.note(note);
     scratch_ = scratch->path();
     if (auto written = write_file_atomically(directory_ / "experiment.json", text_); !written) return written;
     if (auto golden = run_golden(); !golden) return golden;
@@ -169,6 +168,7 @@ class Runner {
     }
     progress_->note(fmt::format("golden run took {} and delivered {} of {} items; containment: {}",
                                 format_duration(static_cast<double>(golden_.duration_ns)), golden_.deliverable(), golden_.items.size(), containment_));
+    if (golden_.exit_status_only()) prepared_.notes.emplace_back("the command leaves no files in its directory: only its exit status is judged (see --outputs)");
     return write_file_atomically(directory_ / "golden.json", to_json(golden_).dump(1) + "\n");
   }
 
@@ -178,6 +178,7 @@ class Runner {
     plan_ = make_plan(experiment_, blocks_, seed_, golden_.duration_ns);
     std::vector<std::string> warnings = noise_warnings(conditions);
     warnings.insert(warnings.end(), prepared_.notes.begin(), prepared_.notes.end());
+    for (const std::string& note : prepared_.notes) progress_->note(note);
     if (clock) {
       progress_->note(fmt::format("seed {}; error of the recovery clock {} (median of {}, p90 {})", seed_, format_duration(clock->median_ns),
                                   clock->repetitions, format_duration(clock->p90_ns)));

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "harness/experiment/conditions.h"
+#include "harness/experiment/content.h"
 #include "harness/experiment/observer.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -275,6 +276,13 @@ class Trial : private SubjectView {
   Result<void> judge() {
     phase("check");
     if (golden_into_ != nullptr) return read_golden_run();
+    if (golden_->exit_status_only()) {
+      ItemVerdicts verdict;
+      verdict.classes = {outcome_.ran_to_end ? ItemClass::kOk : ItemClass::kUnfinished};
+      if (outcome_.ran_to_end) publications_.push_back({kExitStatusItem, ended_ns_});
+      write_verdicts(verdict);
+      return {};
+    }
     std::set<std::uint64_t> reported;
     for (const ProbeRecord& record : records_) {
       if (record.event == static_cast<std::uint16_t>(ProbeEvent::kFailed)) reported.insert(record.item);
@@ -292,6 +300,10 @@ class Trial : private SubjectView {
     *golden_into_ = *std::move(golden);
     golden_into_->duration_ns = outcome_.duration_ns;
     remove_inputs_from_items(*golden_into_);
+    if (golden_into_->items.empty() && prepared_.spec.pipeline.empty() && setup_.patterns.empty()) {
+      golden_into_->items = {{kExitStatusItem}};
+      golden_into_->outputs = {{outcome_.ended, outcome_.ended}};
+    }
     return {};
   }
 
