@@ -139,7 +139,9 @@ TEST(Plan, HasEveryCellOncePerBlockInARandomOrderOfTheSeed) {
       if (trial.fault != std::size_t{1}) continue;
       EXPECT_GE(*trial.trigger.hit, 50);
       EXPECT_LE(*trial.trigger.hit, 100);
-      if (hit) EXPECT_EQ(*hit, *trial.trigger.hit) << "the phase is the same in all arms of a block";
+      if (hit) {
+        EXPECT_EQ(*hit, *trial.trigger.hit) << "the phase is the same in all arms of a block";
+      }
       hit = trial.trigger.hit;
     }
     EXPECT_EQ(cells.size(), 6u);
