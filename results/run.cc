@@ -35,6 +35,10 @@ std::vector<fs::path> trial_directories(const fs::path& run) {
 
 Result<Run> load_run(const fs::path& directory) try {
   auto plan = read_json(directory / "plan.json");
+  std::error_code failure;
+  if (!plan && fs::exists(directory / "golden", failure)) {
+    return Error{ErrorKind::kNoData, 0, "'" + directory.string() + "' was cut off before its first trial: nothing was measured", {}};
+  }
   if (!plan) {
     return usage_error("'" + directory.string() + "' is no run directory: " + plan.error().message,
                        "name the directory that `crashworthy run` printed");

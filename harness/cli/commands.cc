@@ -14,7 +14,7 @@ int fail(const Error& error) {
     case ErrorKind::kUsage: return 64;
     case ErrorKind::kMissing: return 77;
     case ErrorKind::kIncomparable: return 4;
-    case ErrorKind::kTimeout: return 3;
+    case ErrorKind::kNoData: return 3;
     default: return 5;
   }
 }

@@ -160,7 +160,7 @@ class Runner {
     containment_ = outcome->containment;
     if (!outcome->ran_to_end || golden_.deliverable() == 0) {
       Error error;
-      error.kind = ErrorKind::kTimeout;
+      error.kind = ErrorKind::kNoData;
       error.message = fmt::format("the fault-free run {} and delivered {} items: there is nothing to compare faults with", outcome->ended,
                                   golden_.deliverable());
       error.hint = outcome->stderr_tail.empty() ? "run the command by hand; name its files with --inputs and --outputs" : "its last words: " + outcome->stderr_tail;
