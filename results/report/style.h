@@ -45,7 +45,7 @@ table.data{border-collapse:collapse;width:100%;font-size:14px;margin:10px 0 6px}
 .data thead th{border-bottom:2px solid var(--ink);font-weight:650;white-space:nowrap}
 .data tbody th{font-weight:400;color:var(--soft);white-space:nowrap}
 .data tbody tr+tr td,.data tbody tr+tr th{border-top:1px solid var(--rule)}
-.data tr.group th{border-top:1px solid var(--ink);font-weight:650;color:var(--ink);
+.data tr.group th{white-space:normal;border-top:1px solid var(--ink);font-weight:650;color:var(--ink);
 padding-top:16px;font-size:15px}
 .data tbody:first-of-type tr.group th{border-top:0}
 .data tr.first>*{border-top-color:var(--soft)!important}
@@ -53,7 +53,7 @@ padding-top:16px;font-size:15px}
 .data thead .n{text-align:right}
 .data small,.bound{color:var(--soft);font-size:12.5px;white-space:nowrap}
 .zero{color:var(--faint)}.hit{font-weight:650}
-.key{font-weight:650;white-space:nowrap}.key::before{content:"";display:inline-block;width:11px;
+.key{font-weight:650;white-space:normal;display:inline-block;min-width:7em;max-width:22em}.key::before{content:"";display:inline-block;width:11px;
 height:11px;border-radius:2px;margin-right:7px;background:currentColor}
 .key span{color:var(--ink)}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:10px 18px}
@@ -66,7 +66,7 @@ max-width:70em}
 dl.method dt{font-weight:600}dl.method dd{margin:0;color:var(--soft)}
 pre{background:var(--tint);border-radius:6px;padding:13px 16px;overflow-x:auto;white-space:pre-wrap;
 font:13px/1.6 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace}
-li,p,.checks td,figcaption,.far{overflow-wrap:anywhere}.far{min-width:9em;max-width:26em}
+h1,h3,li,p,.checks td,figcaption,.far,.data .group th,.data .key{overflow-wrap:anywhere}.far{min-width:9em;max-width:26em}
 .trials{font-size:12.5px!important}.trials td,.trials th{padding:3px 12px 3px 0!important}
 .warn{background:var(--unsurebg);border-radius:6px;padding:9px 16px;margin:8px 0;font-size:14px}
 sup{font-size:.72em;line-height:0;color:var(--soft);font-weight:400;margin-left:1px}
