@@ -1,5 +1,6 @@
-// Executor: runs jobs somewhere else than the caller, and says what became of each. The same pipeline runs on threads (`bare`), on
-// isolated processes without restart (`processes`) and on supervised ones (`supervised`).
+// Executor: runs jobs somewhere else than the caller, and says what became of each. The same
+// pipeline runs on threads (`bare`), on isolated processes without restart (`processes`) and on
+// supervised ones (`supervised`).
 #pragma once
 
 #include <chrono>
@@ -15,16 +16,19 @@
 
 namespace crashworthy {
 
-// A unit of work. What it does is the job function's affair; big data lies in shared memory that the arguments name.
+// A unit of work. What it does is the job function's affair; big data lies in shared memory that
+// the arguments name.
 struct Job {
   std::uint64_t item = kNoItem;  // The item it belongs to, for leases, poison and the probe.
-  std::uint32_t part = 0;        // Unit of work within the item; (item, part) names a job among those in flight.
-  std::string arguments;         // At most kMaxPayload bytes.
+  std::uint32_t part =
+      0;  // Unit of work within the item; (item, part) names a job among those in flight.
+  std::string arguments;  // At most kMaxPayload bytes.
 };
 
-inline constexpr std::size_t kMaxPayload = 16 * 1024;
+inline constexpr std::size_t kMaxPayload = std::size_t{16} * 1024;
 
-// What a job function returns: output bytes (at most kMaxPayload), or a failure that is the item's own fault.
+// What a job function returns: output bytes (at most kMaxPayload), or a failure that is the item's
+// own fault.
 struct JobOutput {
   std::string bytes;
   std::optional<FailureReason> failure;
@@ -37,8 +41,9 @@ struct JobContext {
   std::uint32_t attempt = 1;
 };
 
-// Known before the workers exist: a closure made later would not exist in a forked worker. It must not throw for a fault of the
-// input (return `failure` instead); an exception that leaves it ends the process, as any other crash.
+// Known before the workers exist: a closure made later would not exist in a forked worker. It must
+// not throw for a fault of the input (return `failure` instead); an exception that leaves it ends
+// the process, as any other crash.
 using JobFunction = std::function<JobOutput(const Job&, const JobContext&)>;
 
 enum class JobOutcome {
@@ -60,13 +65,15 @@ class Executor {
   virtual ~Executor() = default;
   // Queues a job. The caller bounds what is in flight; nothing is dropped.
   virtual void submit(Job job) = 0;
-  // Waits at most `timeout` for results; an empty vector when none came. Fails when nothing can run jobs any more.
+  // Waits at most `timeout` for results; an empty vector when none came. Fails when nothing can run
+  // jobs any more.
   virtual Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) = 0;
   // Jobs submitted and not yet returned by wait().
   virtual std::size_t in_flight() const = 0;
 };
 
-// `threads` threads of this process. A crash of the job function is a crash of the caller: nothing is protected.
+// `threads` threads of this process. A crash of the job function is a crash of the caller: nothing
+// is protected.
 std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe);
 
 }  // namespace crashworthy

@@ -1,0 +1,507 @@
+// The pool under faults: real deaths of real workers. What was lost, redone, convicted, and in
+// which order it was told.
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <stdexcept>
+
+#include "harness/os/random.h"
+#include "harness/os/wait_status.h"
+#include "harness/worker/pool_test_util.h"
+
+namespace crashworthy {
+namespace {
+
+using namespace test;
+using ::testing::HasSubstr;
+
+constexpr int kUnlimited = 1'000'000;
+
+class PoolFaults : public ::testing::Test {
+ protected:
+  PoolFaults() {
+    const rlimit none{0, 0};
+    ::setrlimit(RLIMIT_CORE, &none);  // Many workers abort here: no core files.
+    options.workers = 2;
+    options.spares = 1;
+    options.intensity = kUnlimited;
+  }
+  ~PoolFaults() override { EXPECT_TRUE(childless()); }
+
+  // Submits jobs `0..count-1`, of which none begins before the last is handed out: so what a worker
+  // holds when it dies does not depend on the race.
+  void submit(std::uint64_t count, JobFunction function) {
+    gate = 0;
+    under = std::make_unique<PoolUnderTest>(
+        options, [this, function = std::move(function)](const Job& given, const JobContext& who) {
+          while (gate == 0) ::usleep(100);
+          return function(given, who);
+        });
+    for (std::uint64_t i = 0; i < count; ++i) under->pool->submit(job(i));
+    gate = 1;
+  }
+
+  // The same, to the end.
+  Results run(std::uint64_t count, JobFunction function) {
+    submit(count, std::move(function));
+    Results results;
+    error = finish(*under->pool, results);
+    return results;
+  }
+
+  PoolOptions options;
+  Counters counters;
+  std::atomic<int>& gate = counters[kCounters - 1];
+  std::unique_ptr<PoolUnderTest> under;
+  std::optional<Error> error;
+};
+
+// The first `times` executions of `item` raise `signal`; all are counted.
+JobFunction raises(const Counters& counters, std::uint64_t item, int times, int signal) {
+  return [&counters, item, times, signal](const Job& given, const JobContext& context) {
+    const int before = counters[given.item]++;
+    if (given.item == item && before < times) ::raise(signal);
+    return JobOutput{std::to_string(context.attempt), {}, {}};
+  };
+}
+
+TEST_F(PoolFaults, ACrashOnceIsRedoneAndNothingElseIs) {
+  for (const int signal : {SIGABRT, SIGSEGV, SIGKILL, SIGTERM}) {
+    const Counters fresh;
+    const Results results = run(40, raises(fresh, 7, 1, signal));
+    EXPECT_FALSE(error.has_value());
+    ASSERT_EQ(results.size(), 40u);
+    for (const auto& [key, result] : results) {
+      const bool hit = key.first == 7;
+      EXPECT_EQ(result.outcome, JobOutcome::kDone);
+      EXPECT_EQ(result.attempts, hit ? 2u : 1u) << key.first;
+      EXPECT_EQ(result.output.bytes, hit ? "2" : "1");
+      EXPECT_EQ(fresh[key.first], hit ? 2 : 1) << key.first << " " << signal_name(signal);
+    }
+    const auto died = under->all(ProbeEvent::kWorkerDied);
+    ASSERT_EQ(died.size(), 1u);
+    EXPECT_EQ(WaitStatus::from_raw(static_cast<int>(died[0].value)).signal(), signal);
+    EXPECT_EQ(died[0].item, 7u);
+    EXPECT_EQ(died[0].attempt, 1u);
+    under.reset();
+  }
+}
+
+// What a worker finished before its death lies in its socket behind the kernel's ECONNRESET (it had
+// unread orders). It is taken, not redone.
+TEST_F(PoolFaults, ResultsFinishedBeforeTheDeathAreTaken) {
+  options.workers = 1;
+  options.max_demand = 4;
+  submit(4, raises(counters, 1, 1, SIGABRT));
+  ::usleep(50'000);  // The worker answers 0, dies in 1, leaves 2 and 3, while nobody listens.
+  Results results;
+  EXPECT_FALSE(finish(*under->pool, results).has_value());
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(counters[i], i == 1 ? 2 : 1) << i;
+    EXPECT_EQ((results.at({i, 0}).attempts), i == 1 ? 2u : 1u) << i;
+  }
+  under.reset();
+}
+
+TEST_F(PoolFaults, TheProbeTellsARecoveryInItsOrder) {
+  const Results results = run(1, raises(counters, 0, 1, SIGSEGV));
+  ASSERT_EQ(results.size(), 1u);
+  under->all(ProbeEvent::kDone);
+  std::vector<std::string> told;
+  for (const ProbeRecord& record : under->records) {
+    if (record.worker != 0) continue;
+    told.push_back(std::string(probe_event_name(static_cast<ProbeEvent>(record.event))) + " " +
+                   std::to_string(record.incarnation) + "." + std::to_string(record.attempt));
+  }
+  EXPECT_EQ(told, (std::vector<std::string>{"worker_ready 1.0", "started 1.1", "worker_died 1.1",
+                                            "replacement 2.0", "worker_ready 2.0", "started 2.2",
+                                            "done 2.2"}));
+  const auto ready = under->all(ProbeEvent::kWorkerReady);
+  const auto replacement = under->all(ProbeEvent::kReplacement);
+  EXPECT_EQ(under->all(ProbeEvent::kWorkerDied)[0].pid, under->all(ProbeEvent::kStarted)[0].pid);
+  EXPECT_EQ(replacement[0].pid, ready.back().pid);
+  under.reset();
+}
+
+TEST_F(PoolFaults, PoisonIsConvictedAtItsSecondDeathAndItsMatesAreDone) {
+  for (const int max_demand : {1, 4}) {
+    const Counters fresh;
+    options.max_demand = max_demand;
+    const Results results = run(50, raises(fresh, 5, 1000, SIGABRT));
+    EXPECT_FALSE(error.has_value());
+    ASSERT_EQ(results.size(), 50u);
+    for (const auto& [key, result] : results) {
+      const bool poison = key.first == 5;
+      EXPECT_EQ(result.outcome, poison ? JobOutcome::kPoisoned : JobOutcome::kDone) << key.first;
+      EXPECT_EQ(fresh[key.first], poison ? 2 : 1) << key.first;
+    }
+    const JobResult& convicted = results.at({5, 0});
+    EXPECT_EQ(convicted.output.failure, FailureReason::kPoison);
+    EXPECT_EQ(convicted.attempts, 2u);
+    EXPECT_THAT(convicted.output.message, HasSubstr("SIGABRT"));
+    EXPECT_EQ(under->all(ProbeEvent::kWorkerDied).size(), 2u);
+    under.reset();
+  }
+}
+
+// The second execution waits for all other items: were one of them queued behind it, it would wait
+// in vain.
+TEST_F(PoolFaults, ASuspectIsRetriedAlone) {
+  options.max_demand = 4;
+  const Results results = run(20, [this](const Job& given, const JobContext& who) {
+    if (given.item != 5) {
+      ++counters[100];
+      return JobOutput{};
+    }
+    if (who.attempt == 1) std::abort();
+    for (int i = 0; i < 20'000 && counters[100] < 19; ++i) ::usleep(100);
+    return JobOutput{std::to_string(counters[100]), {}, {}};
+  });
+  EXPECT_EQ(results.at({5, 0}).output.bytes, "19");
+  under.reset();
+}
+
+TEST_F(PoolFaults, ManyPoisonItemsInTurnStopNothing) {
+  options.workers = 3;
+  options.max_deaths = 3;
+  const Results results = run(60, [this](const Job& given, const JobContext&) {
+    ++counters[given.item];
+    if (given.item % 5 == 0) std::abort();
+    return JobOutput{};
+  });
+  ASSERT_EQ(results.size(), 60u);
+  for (const auto& [key, result] : results) {
+    const bool poison = key.first % 5 == 0;
+    EXPECT_EQ(result.outcome, poison ? JobOutcome::kPoisoned : JobOutcome::kDone) << key.first;
+    EXPECT_EQ(counters[key.first], poison ? 3 : 1) << key.first;
+  }
+  under.reset();
+}
+
+TEST_F(PoolFaults, AnEscapingExceptionIsACrash) {
+  const Results results = run(3, [](const Job& given, const JobContext&) {
+    if (given.item == 1) throw std::runtime_error("escaped");
+    return JobOutput{};
+  });
+  EXPECT_EQ(results.at({1, 0}).outcome, JobOutcome::kPoisoned);
+  EXPECT_EQ(results.at({2, 0}).outcome, JobOutcome::kDone);
+  under.reset();
+}
+
+TEST_F(PoolFaults, SigkillNeverConvicts) {
+  const Results results = run(4, raises(counters, 2, 12, SIGKILL));
+  EXPECT_EQ(results.at({2, 0}).outcome, JobOutcome::kDone);
+  EXPECT_EQ(results.at({2, 0}).attempts, 13u);
+  EXPECT_EQ(counters[2], 13);
+  under.reset();
+}
+
+TEST_F(PoolFaults, AnExitIsADeathThatConvictsNobody) {
+  const Results results = run(4, [this](const Job& given, const JobContext&) {
+    if (given.item == 2 && counters[2]++ < 5) ::_exit(3);
+    return JobOutput{};
+  });
+  EXPECT_EQ(results.at({2, 0}).outcome, JobOutcome::kDone);
+  const auto died = under->all(ProbeEvent::kWorkerDied);
+  ASSERT_EQ(died.size(), 5u);
+  EXPECT_EQ(WaitStatus::from_raw(static_cast<int>(died[0].value)).exit_code(), 3);
+  under.reset();
+}
+
+TEST_F(PoolFaults, SiblingsOfADeadWorkerKeepTheirProcesses) {
+  options.workers = 3;
+  under = std::make_unique<PoolUnderTest>(
+      options, [](const Job&, const JobContext&) { return JobOutput{}; });
+  const std::array<pid_t, 3> before{under->pid_of(0), under->pid_of(1), under->pid_of(2)};
+  ::kill(before[1], SIGKILL);
+  (void)under->pool->wait(50ms);
+  Results results;
+  for (std::uint64_t i = 0; i < 30; ++i) under->pool->submit(job(i));
+  EXPECT_FALSE(finish(*under->pool, results).has_value());
+  EXPECT_EQ(results.size(), 30u);
+  EXPECT_EQ(under->pid_of(0), before[0]);
+  EXPECT_NE(under->pid_of(1), before[1]);
+  EXPECT_EQ(under->pid_of(2), before[2]);
+  EXPECT_EQ(under->all(ProbeEvent::kWorkerReady).size(), 4u);
+  EXPECT_EQ(under->all(ProbeEvent::kWorkerDied)[0].item, kNoItem);  // It was idle.
+  under.reset();
+}
+
+// Kills random active workers at random moments; it follows them through the probe. Ends after
+// `kills`.
+[[noreturn]] void kill_workers(ProbeRing& ring, int kills, std::uint64_t seed) {
+  Random random(seed);
+  std::map<std::uint32_t, pid_t> alive;
+  std::vector<ProbeRecord> records;
+  const auto follow = [&] {
+    records.clear();
+    ring.drain(records);
+    for (const ProbeRecord& record : records) {
+      const auto event = static_cast<ProbeEvent>(record.event);
+      if (event == ProbeEvent::kWorkerReady) alive[record.worker] = record.pid;
+      const auto place = alive.find(record.worker);
+      if (event == ProbeEvent::kWorkerDied && place != alive.end() && place->second == record.pid) {
+        alive.erase(place);
+      }
+    }
+  };
+  for (int done = 0; done < kills;) {
+    ::usleep(static_cast<useconds_t>(random.below(3000)));
+    follow();
+    const auto victim = alive.find(static_cast<std::uint32_t>(random.below(3)));
+    if (victim == alive.end()) continue;
+    ::kill(victim->second, SIGKILL);
+    alive.erase(victim);
+    ++done;
+  }
+  ::_exit(0);
+}
+
+TEST_F(PoolFaults, KilledAtRandomMomentsItLosesNothing) {
+  const int kills = std::getenv("CRASHWORTHY_LONG") != nullptr ? 500 : 50;
+  const std::uint64_t seed = 20240607;
+  RecordProperty("seed", std::to_string(seed));
+  auto ring = ProbeRing::create();
+  ASSERT_TRUE(ring);
+  const pid_t killer = ::fork();
+  if (killer == 0) kill_workers(*ring, kills, seed);
+  options.workers = 3;
+  auto pool = make_worker_pool(
+      options,
+      [](const Job& given, const JobContext&) {
+        const std::int64_t until = now_ns() + static_cast<std::int64_t>(given.item % 10) * 50'000;
+        while (now_ns() < until) continue;
+        return JobOutput{done_text(given), {}, {}};
+      },
+      ring->probe());
+  ASSERT_TRUE(pool);
+  Results results;
+  std::uint64_t submitted = 0;
+  std::uint64_t redone = 0;
+  for (bool killing = true; killing || submitted < 1000;) {
+    while ((*pool)->in_flight() < 12) (*pool)->submit(job(submitted++, 3, "random"));
+    auto came = (*pool)->wait(1000ms);
+    ASSERT_TRUE(came) << came.error().message;
+    collect(std::move(*came), results);
+    if (killing) killing = ::waitpid(killer, nullptr, WNOHANG) == 0;
+  }
+  EXPECT_FALSE(finish(**pool, results).has_value());
+  ASSERT_EQ(results.size(), submitted);
+  for (const auto& [key, result] : results) {
+    EXPECT_EQ(result.outcome, JobOutcome::kDone);
+    EXPECT_EQ(result.output.bytes, done_text(result.job));
+    if (result.attempts > 1) ++redone;
+  }
+  EXPECT_EQ(ring->count(ProbeEvent::kWorkerDied), static_cast<std::uint64_t>(kills));
+  EXPECT_EQ(ring->count(ProbeEvent::kReplacement), static_cast<std::uint64_t>(kills));
+  EXPECT_GT(redone, 0u);
+}
+
+TEST_F(PoolFaults, WithoutRestartItLosesExactlyWhatWasHeld) {
+  options.restart = false;
+  options.max_demand = 3;
+  const Results results = run(20, [](const Job& given, const JobContext&) {
+    if (given.item == 0) ::raise(SIGSEGV);
+    return JobOutput{};
+  });
+  EXPECT_FALSE(error.has_value());
+  ASSERT_EQ(results.size(), 20u);
+  std::set<std::uint64_t> lost;
+  for (const auto& [key, result] : results) {
+    if (result.outcome == JobOutcome::kLost) lost.insert(key.first);
+  }
+  EXPECT_EQ(lost, (std::set<std::uint64_t>{0, 2, 4}));  // Dealt out in turn to two workers.
+  EXPECT_EQ(results.at({0, 0}).attempts, 1u);
+  EXPECT_EQ(results.at({2, 0}).attempts, 0u);
+  EXPECT_EQ(under->all(ProbeEvent::kReplacement).size(), 0u);
+  under.reset();
+}
+
+TEST_F(PoolFaults, WithoutRestartTheLastDeathEndsThePool) {
+  options.restart = false;
+  const Results results = run(20, [](const Job& given, const JobContext&) -> JobOutput {
+    if (given.item < 2) ::raise(SIGABRT);
+    return {};
+  });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->kind, ErrorKind::kGone);
+  EXPECT_THAT(error->message, HasSubstr("SIGABRT"));
+  ASSERT_EQ(results.size(), 4u);  // Two held by each worker.
+  for (const auto& [key, result] : results) EXPECT_EQ(result.outcome, JobOutcome::kLost);
+  EXPECT_EQ(under->pool->in_flight(), 16u);
+  under->pool->submit(job(99));
+  EXPECT_FALSE(under->pool->wait(0ms));
+  EXPECT_EQ(under->pool->in_flight(), 17u);
+  under.reset();
+}
+
+TEST_F(PoolFaults, WithoutRedeliveryTheHeldJobsAreLostAndTheWorkerIsReplaced) {
+  options.workers = 1;
+  options.redeliver = false;
+  const Results results = run(10, raises(counters, 0, 1000, SIGABRT));
+  EXPECT_FALSE(error.has_value());
+  ASSERT_EQ(results.size(), 10u);
+  for (const auto& [key, result] : results) {
+    EXPECT_EQ(result.outcome, key.first < 2 ? JobOutcome::kLost : JobOutcome::kDone) << key.first;
+  }
+  EXPECT_EQ(under->all(ProbeEvent::kReplacement).size(), 1u);
+  under.reset();
+}
+
+TEST_F(PoolFaults, TooManyDeathsWithinThePeriodEndThePool) {
+  options.intensity = 5;
+  options.period = 60s;
+  run(2, raises(counters, 1, kUnlimited, SIGKILL));
+  ASSERT_TRUE(error.has_value());
+  EXPECT_THAT(error->message, HasSubstr("more than 5 deaths of workers within 60.0 s"));
+  EXPECT_THAT(error->message, HasSubstr("SIGKILL"));
+  EXPECT_EQ(counters[1], 6);
+  EXPECT_TRUE(childless()) << "a pool that gave up has no workers";
+  under.reset();
+}
+
+TEST_F(PoolFaults, DeathsFarApartDoNotEndThePool) {
+  options.intensity = 1;
+  options.period = 1ms;
+  const Results results = run(2, [this](const Job& given, const JobContext&) {
+    ::usleep(5'000);
+    if (given.item == 1 && counters[1]++ < 6) ::raise(SIGKILL);
+    return JobOutput{};
+  });
+  EXPECT_FALSE(error.has_value());
+  EXPECT_EQ(results.size(), 2u);
+  under.reset();
+}
+
+TEST_F(PoolFaults, AHungJobEndsAtTheDeadlineWhetherItLoopsOrIsStopped) {
+  options.deadline = 50ms;
+  for (const bool stops : {false, true}) {
+    const Counters fresh;
+    const Results results = run(20, [&fresh, stops](const Job& given, const JobContext&) {
+      ++fresh[given.item];
+      while (given.item == 3) {
+        if (stops) ::raise(SIGSTOP);
+      }
+      return JobOutput{};
+    });
+    ASSERT_EQ(results.size(), 20u);
+    const JobResult& hung = results.at({3, 0});
+    EXPECT_EQ(hung.outcome, JobOutcome::kFailed);
+    EXPECT_EQ(hung.output.failure, FailureReason::kDeadline);
+    EXPECT_THAT(hung.output.message, HasSubstr("50.0 ms"));
+    EXPECT_EQ(hung.attempts, 2u);
+    for (const auto& [key, result] : results) {
+      EXPECT_EQ(fresh[key.first], key.first == 3 ? 2 : 1) << key.first;
+      EXPECT_EQ(result.outcome, key.first == 3 ? JobOutcome::kFailed : JobOutcome::kDone);
+    }
+    under.reset();
+  }
+}
+
+// Stopped before it begins its job, a worker has no lease that could expire: its silence counts.
+TEST_F(PoolFaults, AWorkerStoppedBetweenJobsIsReplacedAndTheJobNotCharged) {
+  options.workers = 1;
+  options.deadline = 50ms;
+  under = std::make_unique<PoolUnderTest>(
+      options, [](const Job&, const JobContext&) { return JobOutput{}; });
+  ::kill(under->pid_of(0), SIGSTOP);
+  under->pool->submit(job(0));
+  Results results;
+  EXPECT_FALSE(finish(*under->pool, results).has_value());
+  EXPECT_EQ(results.at({0, 0}).outcome, JobOutcome::kDone);
+  EXPECT_EQ(results.at({0, 0}).attempts, 1u);  // The first had never begun.
+  EXPECT_EQ(under->all(ProbeEvent::kWorkerDied).size(), 1u);
+  under.reset();
+}
+
+TEST_F(PoolFaults, AnIdleWorkerIsNeverOverdue) {
+  options.deadline = 10ms;
+  under = std::make_unique<PoolUnderTest>(
+      options, [](const Job&, const JobContext&) { return JobOutput{}; });
+  EXPECT_TRUE(under->pool->wait(100ms)->empty());
+  EXPECT_EQ(under->all(ProbeEvent::kWorkerDied).size(), 0u);
+  under.reset();
+}
+
+// Spares are the children that never said that they are ready.
+TEST_F(PoolFaults, DeadSparesAreReplacedAndCounted) {
+  options.workers = 1;
+  options.spares = 2;
+  options.intensity = 3;
+  options.period = 60s;
+  under = std::make_unique<PoolUnderTest>(
+      options, [](const Job&, const JobContext&) { return JobOutput{}; });
+  const pid_t active = under->pid_of(0);
+  const auto a_spare = [active] {
+    std::ifstream children("/proc/thread-self/children");
+    pid_t pid = 0;
+    while (children >> pid && pid == active) continue;
+    return pid;
+  };
+  if (a_spare() == 0) GTEST_SKIP() << "this kernel does not list children in /proc";
+  for (int i = 0; i < 3; ++i) {
+    ::kill(a_spare(), SIGKILL);
+    const auto came = under->pool->wait(30ms);
+    ASSERT_TRUE(came) << came.error().message;
+  }
+  const auto died = under->all(ProbeEvent::kWorkerDied);
+  ASSERT_EQ(died.size(), 3u);
+  EXPECT_EQ(died[0].worker, kSpareWorker);
+  EXPECT_EQ(under->pid_of(0), active);
+  ::kill(a_spare(), SIGKILL);
+  EXPECT_FALSE(under->pool->wait(1000ms));
+  under.reset();
+}
+
+TEST_F(PoolFaults, EverybodyKilledAtOnceIsReplaced) {
+  options.workers = 3;
+  options.spares = 2;
+  under = std::make_unique<PoolUnderTest>(options, [](const Job&, const JobContext&) {
+    ::usleep(2000);
+    return JobOutput{};
+  });
+  for (std::uint64_t i = 0; i < 30; ++i) under->pool->submit(job(i));
+  ::usleep(3000);
+  std::ifstream children("/proc/thread-self/children");
+  for (pid_t pid = 0; children >> pid;) ::kill(pid, SIGKILL);
+  Results results;
+  EXPECT_FALSE(finish(*under->pool, results).has_value());
+  EXPECT_EQ(results.size(), 30u);
+  under.reset();
+}
+
+TEST_F(PoolFaults, DescriptorsAndChildrenStayFlatOverManyDeaths) {
+  for (const int spares : {0, 2}) {
+    options.spares = spares;
+    const Counters fresh;
+    under = std::make_unique<PoolUnderTest>(options, [&fresh](const Job& given, const JobContext&) {
+      if (fresh[given.item]++ == 0) ::raise(SIGKILL);
+      return JobOutput{std::to_string(open_descriptors()), {}, {}};
+    });
+    const std::size_t before = open_descriptors();
+    Results results;
+    for (std::uint64_t i = 0; i < 100; ++i) under->pool->submit(job(i));
+    EXPECT_FALSE(finish(*under->pool, results).has_value());
+    (void)under->pool->wait(20ms);  // The last spare is refilled.
+    EXPECT_EQ(under->all(ProbeEvent::kWorkerDied).size(), 100u);
+    EXPECT_EQ(open_descriptors(), before);
+    // A worker has its socket and its lease, nothing of its siblings' or predecessors' (three
+    // each).
+    const std::size_t own = before - 3 * (2 + static_cast<std::size_t>(spares)) + 2;
+    for (const auto& [key, result] : results) {
+      EXPECT_EQ(result.output.bytes, std::to_string(own)) << key.first;
+    }
+    siginfo_t info{};
+    EXPECT_EQ(::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+    EXPECT_EQ(info.si_pid, 0) << "a zombie is left";
+    under.reset();
+  }
+}
+
+}  // namespace
+}  // namespace crashworthy

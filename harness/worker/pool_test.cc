@@ -1,0 +1,236 @@
+// The pool without faults: results, order, limits, and how it ends. pool_fault_test.cc has the
+// deaths.
+#include "harness/worker/pool.h"
+
+#include <gmock/gmock.h>
+#include <poll.h>
+#include <sys/time.h>
+
+#include <csignal>
+#include <thread>
+
+#include "harness/worker/pool_test_util.h"
+
+namespace crashworthy {
+namespace {
+
+using namespace test;
+using ::testing::HasSubstr;
+
+JobOutput echo(const Job& given, const JobContext&) { return {done_text(given), {}, {}}; }
+
+PoolOptions of(int workers, int spares = 0) {
+  PoolOptions options;
+  options.workers = workers;
+  options.spares = spares;
+  return options;
+}
+
+TEST(Pool, ReturnsEveryResultOnce) {
+  for (int workers = 1; workers <= 4; ++workers) {
+    PoolUnderTest under(of(workers, 1), echo);
+    for (std::uint64_t i = 0; i < 1000; ++i) under.pool->submit(job(i % 100, i / 100, "args"));
+    EXPECT_EQ(under.pool->in_flight(), 1000u);
+    Results results;
+    EXPECT_FALSE(finish(*under.pool, results).has_value());
+    ASSERT_EQ(results.size(), 1000u);
+    for (const auto& [key, result] : results) {
+      EXPECT_EQ(result.outcome, JobOutcome::kDone);
+      EXPECT_EQ(result.output.bytes, done_text(result.job));
+      EXPECT_EQ(result.attempts, 1u);
+    }
+    EXPECT_EQ(under.all(ProbeEvent::kStarted).size(), 1000u);
+    EXPECT_EQ(under.all(ProbeEvent::kDone).size(), 1000u);
+    EXPECT_EQ(under.all(ProbeEvent::kWorkerReady).size(), static_cast<std::size_t>(workers));
+    under.pool.reset();
+    EXPECT_TRUE(childless());
+  }
+}
+
+TEST(Pool, ANameIsFreeAgainOnceItsResultCame) {
+  PoolUnderTest under(of(2), echo);
+  for (int i = 0; i < 10; ++i) {
+    Results results;
+    under.pool->submit(job(1, 2, std::to_string(i)));
+    EXPECT_FALSE(finish(*under.pool, results).has_value());
+    EXPECT_EQ(results.at({1, 2}).output.bytes, "1/2:" + std::to_string(i));
+  }
+}
+
+// Full payloads both ways, more of them than a socket holds.
+TEST(Pool, CarriesTheLargestPayloads) {
+  PoolOptions options = of(1);
+  options.max_demand = 64;
+  PoolUnderTest under(options, [](const Job& given, const JobContext&) {
+    return JobOutput{given.arguments, {}, {}};
+  });
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    under.pool->submit(job(i, 0, std::string(kMaxPayload, static_cast<char>('a' + i % 26))));
+  }
+  Results results;
+  EXPECT_FALSE(finish(*under.pool, results).has_value());
+  ASSERT_EQ(results.size(), 200u);
+  for (const auto& [key, result] : results) EXPECT_EQ(result.output.bytes, result.job.arguments);
+}
+
+TEST(Pool, FailuresComeBackWithReasonAndMessage) {
+  PoolUnderTest under(of(1), [](const Job& given, const JobContext&) {
+    if (given.item == 0) return JobOutput{std::string(kMaxPayload + 1, 'x'), {}, {}};
+    return JobOutput{"part", FailureReason::kUnreadable, std::string(5000, 'm')};
+  });
+  under.pool->submit(job(0));
+  under.pool->submit(job(1));
+  Results results;
+  EXPECT_FALSE(finish(*under.pool, results).has_value());
+  EXPECT_EQ(results.at({0, 0}).outcome, JobOutcome::kFailed);
+  EXPECT_EQ(results.at({0, 0}).output.failure, FailureReason::kTooLarge);
+  EXPECT_THAT(results.at({0, 0}).output.message, HasSubstr("16385 bytes"));
+  EXPECT_EQ(results.at({1, 0}).output.failure, FailureReason::kUnreadable);
+  EXPECT_EQ(results.at({1, 0}).output.bytes, "part");
+  EXPECT_EQ(results.at({1, 0}).output.message.size(), 1024u);
+  EXPECT_EQ(under.all(ProbeEvent::kDone).size(), 0u);
+  EXPECT_EQ(under.all(ProbeEvent::kFailed).size(), 0u);
+}
+
+TEST(Pool, GivesAWorkerNoMoreThanItsDemand) {
+  PoolOptions options = of(2);
+  options.max_demand = 3;
+  Counters counters;
+  PoolUnderTest under(options, [&](const Job&, const JobContext&) {
+    ++counters[0];
+    ::pause();  // Until the pool ends.
+    return JobOutput{};
+  });
+  for (std::uint64_t i = 0; i < 20; ++i) under.pool->submit(job(i));
+  EXPECT_TRUE(under.pool->wait(50ms)->empty());
+  EXPECT_EQ(counters[0], 2);
+}
+
+TEST(Pool, WaitsNoLongerThanItsTimeoutAndThroughSignals) {
+  PoolUnderTest under(of(1), echo);
+  struct sigaction handler {};
+  handler.sa_handler = [](int) {};
+  ::sigaction(SIGALRM, &handler, nullptr);
+  const itimerval often{{0, 2000}, {0, 2000}};
+  const itimerval never{};
+  const std::int64_t before = now_ns();
+  ::setitimer(ITIMER_REAL, &often, nullptr);
+  EXPECT_TRUE(under.pool->wait(30ms)->empty());
+  ::setitimer(ITIMER_REAL, &never, nullptr);
+  EXPECT_GE(now_ns() - before, 30'000'000);
+  EXPECT_TRUE(under.pool->wait(-5ms)->empty());
+}
+
+TEST(Pool, RefusesToForkAProcessWithThreads) {
+  std::atomic<bool> stop{false};
+  std::thread thread([&] {
+    while (!stop) ::usleep(1000);
+  });
+  const auto refused = make_worker_pool(of(1), echo, Probe());
+  stop = true;
+  thread.join();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(refused.error().message, HasSubstr("threads"));
+  EXPECT_TRUE(childless());
+  EXPECT_TRUE(
+      make_worker_pool(of(1), echo, Probe()));  // The thread is gone: nothing is in the way.
+}
+
+TEST(Pool, RefusesImpossibleOptions) {
+  const auto refused = [](auto change) {
+    PoolOptions options;
+    change(options);
+    const auto pool = make_worker_pool(options, echo, Probe());
+    return !pool && pool.error().kind == ErrorKind::kUsage;
+  };
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.workers = 0; }));
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.spares = -1; }));
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.max_demand = 0; }));
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.max_deaths = 1; }));
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.intensity = -1; }));
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.period = 0ns; }));
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.deadline = -1ns; }));
+}
+
+TEST(Pool, WorkersHaveDefaultSignalsWhateverTheCallerHas) {
+  sigset_t usr1;
+  ::sigemptyset(&usr1);
+  ::sigaddset(&usr1, SIGUSR1);
+  ::sigprocmask(SIG_BLOCK, &usr1, nullptr);
+  ::signal(SIGUSR2, SIG_IGN);
+  PoolUnderTest under(of(1), [](const Job&, const JobContext&) {
+    sigset_t mask;
+    ::sigprocmask(SIG_BLOCK, nullptr, &mask);
+    const bool open = ::sigismember(&mask, SIGUSR1) == 0;
+    const bool reset = ::signal(SIGUSR2, SIG_DFL) == SIG_DFL;
+    return JobOutput{open && reset ? "default" : "inherited", {}, {}};
+  });
+  ::signal(SIGUSR2, SIG_DFL);
+  ::sigprocmask(SIG_UNBLOCK, &usr1, nullptr);
+  under.pool->submit(job(0));
+  Results results;
+  EXPECT_FALSE(finish(*under.pool, results).has_value());
+  EXPECT_EQ(results.at({0, 0}).output.bytes, "default");
+}
+
+// A busy worker, a stopped one and an idle one: the destructor is bounded and reaps them all.
+TEST(Pool, EndsAllItsWorkersWithinABound) {
+  const std::size_t descriptors = open_descriptors();
+  {
+    PoolUnderTest under(of(3, 2), [](const Job& given, const JobContext&) {
+      if (given.item == 0) ::pause();
+      if (given.item == 1) ::raise(SIGSTOP);
+      return JobOutput{};
+    });
+    under.pool->submit(job(0));
+    under.pool->submit(job(1));
+    (void)under.pool->wait(20ms);
+    const std::int64_t before = now_ns();
+    under.pool.reset();
+    EXPECT_LT(now_ns() - before, 2'000'000'000);
+  }
+  EXPECT_TRUE(childless());
+  EXPECT_EQ(open_descriptors(), descriptors);
+}
+
+// All workers and spares hold the write end of a pipe: its end of file means that none is left.
+TEST(Pool, WorkersDieWithTheirCoordinator) {
+  std::array<int, 2> alive{};
+  ASSERT_EQ(::pipe(alive.data()), 0);
+  auto ring = ProbeRing::create();
+  ASSERT_TRUE(ring);
+  ring->watch(ProbeEvent::kStarted, 2);
+  const pid_t coordinator = ::fork();
+  if (coordinator == 0) {
+    auto pool = make_worker_pool(
+        of(2, 1),
+        [](const Job&, const JobContext&) {
+          for (;;) ::pause();
+          return JobOutput{};
+        },
+        ring->probe());
+    (*pool)->submit(job(0));
+    (*pool)->submit(job(1));
+    (void)(*pool)->wait(60s);
+    ::_exit(1);
+  }
+  ::close(alive[1]);
+  pollfd started{ring->event_fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&started, 1, 10'000), 1);
+  pollfd ended{alive[0], POLLIN, 0};
+  EXPECT_EQ(::poll(&ended, 1, 0), 0);
+  ::kill(coordinator, SIGKILL);
+  EXPECT_EQ(::poll(&ended, 1, 1000), 1) << "a worker outlived its coordinator by a second";
+  EXPECT_NE(ended.revents & POLLHUP, 0);
+  ::waitpid(coordinator, nullptr, 0);
+  ::close(alive[0]);
+}
+
+TEST(PoolDeathTest, TooLargeArgumentsAreABugOfTheCaller) {
+  PoolUnderTest under(of(1), echo);
+  EXPECT_DEATH(under.pool->submit(job(0, 0, std::string(kMaxPayload + 1, 'x'))), "bug");
+}
+
+}  // namespace
+}  // namespace crashworthy

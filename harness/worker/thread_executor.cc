@@ -1,0 +1,101 @@
+// Threads of one process: what a C++ engineer writes today, and the baseline of every comparison.
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "harness/os/check.h"
+#include "harness/worker/executor.h"
+#include "harness/worker/run_job.h"
+
+namespace crashworthy {
+namespace {
+
+class ThreadExecutor final : public Executor {
+ public:
+  ThreadExecutor(int threads, JobFunction function, Probe probe)
+      : function_(std::move(function)), probe_(probe) {
+    CRASHWORTHY_CHECK(threads > 0, threads);
+    for (int i = 0; i < threads; ++i) {
+      threads_.emplace_back([this, i] { work(static_cast<std::uint32_t>(i)); });
+    }
+  }
+
+  // Drops what is still queued: current jobs end, then the threads.
+  ~ThreadExecutor() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    queued_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void submit(Job job) override {
+    CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
+    {
+      const std::lock_guard lock(mutex_);
+      queue_.push_back(std::move(job));
+      ++in_flight_;
+    }
+    queued_.notify_one();
+  }
+
+  Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override {
+    std::unique_lock lock(mutex_);
+    // A bound far away is still one: wait_for adds it to the clock, which must not overflow.
+    finished_.wait_for(lock, std::min<std::chrono::milliseconds>(timeout, std::chrono::hours(24)),
+                       [this] { return !results_.empty(); });
+    in_flight_ -= results_.size();
+    return std::exchange(results_, {});
+  }
+
+  std::size_t in_flight() const override {
+    const std::lock_guard lock(mutex_);
+    return in_flight_;
+  }
+
+ private:
+  // noexcept: an exception that leaves the job function ends the process, as in any C++ program.
+  void work(std::uint32_t number) noexcept {
+    const JobContext context{ProbeIdentity{number, 1}, 1};
+    probe_.emit(ProbeEvent::kWorkerReady, context.who);
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (stopping_) return;
+      Job job = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      JobOutput output = run_job(function_, job, context, probe_);
+      const JobOutcome outcome = output.failure ? JobOutcome::kFailed : JobOutcome::kDone;
+      lock.lock();
+      results_.push_back({std::move(job), outcome, std::move(output), 1});
+      finished_.notify_one();
+    }
+  }
+
+  const JobFunction function_;
+  const Probe probe_;
+  mutable std::mutex mutex_;  // Guards all below, except `threads_`.
+  std::condition_variable queued_;
+  std::condition_variable finished_;
+  std::deque<Job> queue_;
+  std::vector<JobResult> results_;
+  std::size_t in_flight_ = 0;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe) {
+  return std::make_unique<ThreadExecutor>(threads, std::move(function), probe);
+}
+
+}  // namespace crashworthy

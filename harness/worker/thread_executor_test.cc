@@ -1,0 +1,113 @@
+// Threads execute every job once and tell the probe; nothing protects the process from a job.
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <stdexcept>
+
+#include "harness/worker/pool_test_util.h"
+
+namespace crashworthy {
+namespace {
+
+using namespace test;
+
+TEST(ThreadExecutor, ReturnsEveryResultOnce) {
+  for (int threads = 1; threads <= 4; ++threads) {
+    auto executor = make_thread_executor(
+        threads,
+        [](const Job& given, const JobContext&) {
+          return JobOutput{done_text(given), {}, {}};
+        },
+        Probe());
+    for (std::uint64_t i = 0; i < 1000; ++i) executor->submit(job(i, 1, "x"));
+    EXPECT_EQ(executor->in_flight(), 1000u);
+    Results results;
+    EXPECT_FALSE(finish(*executor, results).has_value());
+    ASSERT_EQ(results.size(), 1000u);
+    for (const auto& [key, result] : results) EXPECT_EQ(result.output.bytes, done_text(result.job));
+  }
+}
+
+TEST(ThreadExecutor, TellsTheProbe) {
+  auto ring = ProbeRing::create();
+  ASSERT_TRUE(ring);
+  {
+    auto executor = make_thread_executor(
+        1,
+        [](const Job& given, const JobContext& context) {
+          EXPECT_EQ(context.attempt, 1u);
+          JobOutput output;
+          if (given.item == 1) output.failure = FailureReason::kUnreadable;
+          return output;
+        },
+        ring->probe());
+    executor->submit(job(0, 5));
+    executor->submit(job(1));
+    Results results;
+    EXPECT_FALSE(finish(*executor, results).has_value());
+    EXPECT_EQ(results.at({0, 5}).outcome, JobOutcome::kDone);
+    EXPECT_EQ(results.at({1, 0}).outcome, JobOutcome::kFailed);
+  }
+  std::vector<ProbeRecord> records;
+  ring->drain(records, true);
+  std::vector<std::string> names;
+  for (const ProbeRecord& record : records) {
+    names.emplace_back(probe_event_name(static_cast<ProbeEvent>(record.event)));
+    EXPECT_EQ(record.pid, ::getpid());
+    EXPECT_EQ(record.incarnation, 1u);
+  }
+  // A failure is told by the pipeline, which knows the item; not here.
+  EXPECT_EQ(names, (std::vector<std::string>{"worker_ready", "started", "done", "started"}));
+}
+
+TEST(ThreadExecutor, TooLargeAnOutputIsAFailure) {
+  auto executor = make_thread_executor(
+      1,
+      [](const Job&, const JobContext&) {
+        return JobOutput{std::string(kMaxPayload + 1, 'x'), {}, {}};
+      },
+      Probe());
+  executor->submit(job(0));
+  Results results;
+  EXPECT_FALSE(finish(*executor, results).has_value());
+  EXPECT_EQ(results.at({0, 0}).output.failure, FailureReason::kTooLarge);
+}
+
+TEST(ThreadExecutor, WaitsNoLongerThanItsTimeout) {
+  auto executor = make_thread_executor(
+      1, [](const Job&, const JobContext&) { return JobOutput{}; }, Probe());
+  const auto came = executor->wait(5ms);
+  ASSERT_TRUE(came);
+  EXPECT_TRUE(came->empty());
+}
+
+TEST(ThreadExecutor, EndsWithJobsInItsQueue) {
+  Counters counters;
+  {
+    auto executor = make_thread_executor(
+        1,
+        [&](const Job&, const JobContext&) {
+          ++counters[0];
+          ::usleep(20'000);
+          return JobOutput{};
+        },
+        Probe());
+    for (std::uint64_t i = 0; i < 100; ++i) executor->submit(job(i));
+  }
+  EXPECT_LT(counters[0], 100);
+}
+
+TEST(ThreadExecutorDeathTest, AnEscapingExceptionEndsTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [] {
+    auto executor = make_thread_executor(
+        1, [](const Job&, const JobContext&) -> JobOutput { throw std::runtime_error("escaped"); },
+        Probe());
+    executor->submit(job(0));
+    (void)executor->wait(10s);
+  };
+  EXPECT_EXIT(run(), ::testing::KilledBySignal(SIGABRT), "");
+}
+
+}  // namespace
+}  // namespace crashworthy
