@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
-#include <cstdio>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -333,29 +331,19 @@ Result<ImageInfo> inspect_webp(std::string_view content) {
 
 // ---- OpenCV ----
 
-// The last error that OpenCV reported on this thread: imdecode() prints and swallows some, with the
-// reason in them.
-struct LastOpenCvError {
-  int code = 0;
-  std::array<char, 256> text{};
-};
-thread_local LastOpenCvError last_error;
-
-int note_error(int code, const char*, const char* text, const char*, int, void*) {
-  last_error.code = code;
-  std::snprintf(last_error.text.data(), last_error.text.size(), "%s", text);
-  return 0;
-}
-
-void watch_errors() {
-  static std::once_flag once;
-  std::call_once(once, [] { cv::redirectError(note_error); });
-  last_error.code = 0;
-}
-
 void rethrow_out_of_memory() {
-  if (last_error.code != cv::Error::StsNoMem) return;
-  throw cv::Exception(cv::Error::StsNoMem, last_error.text.data(), "imdecode", __FILE__, __LINE__);
+  const OpenCvReport& report = last_opencv_report();
+  if (report.code != cv::Error::StsNoMem) return;
+  throw cv::Exception(cv::Error::StsNoMem, report.text.data(), "imdecode", __FILE__, __LINE__);
+}
+
+// Codecs written in C do without what they cannot allocate, and say only that they failed. So a
+// failure without a reason counts only while there is memory for the image: what is not there fails
+// here, as StsNoMem.
+void require_memory(const ImageInfo& info) {
+  constexpr std::size_t kBytesPerPixel = 6;  // What a progressive JPEG takes besides the pixels.
+  const std::size_t pixels = static_cast<std::size_t>(info.width) * info.height;
+  cv::fastFree(cv::fastMalloc(pixels * kBytesPerPixel));
 }
 
 // Whether the error is OpenCV's own limit of image sizes.
@@ -376,7 +364,8 @@ Error decode_error(const ImageInfo& info, const cv::Exception& error) {
 }
 
 Result<cv::Mat> decode(const std::string& bytes, const ImageInfo& info) {
-  watch_errors();
+  watch_opencv_errors();
+  last_opencv_report().code = 0;
   cv::Mat image;
   try {
     const cv::Mat data(1, static_cast<int>(bytes.size()), CV_8UC1, const_cast<char*>(bytes.data()));
@@ -387,11 +376,13 @@ Result<cv::Mat> decode(const std::string& bytes, const ImageInfo& info) {
   }
   rethrow_out_of_memory();
   if (image.empty()) {
-    if (last_error.code == 0) {
+    const OpenCvReport& report = last_opencv_report();
+    if (report.code == 0) {
+      require_memory(info);
       return corrupt_error("its " + std::string(format_name(info.format)) +
                            " data cannot be decoded");
     }
-    return decode_error(info, cv::Exception(last_error.code, last_error.text.data(), "", "", 0));
+    return decode_error(info, cv::Exception(report.code, report.text.data(), "", "", 0));
   }
   if (image.type() != CV_8UC3)
     return corrupt_error("OpenCV decoded it to something else than 8-bit colour");
@@ -450,14 +441,30 @@ Result<ImageInfo> inspect(const std::filesystem::path& path) {
   return info;
 }
 
-Result<cv::Mat> read_image(const std::filesystem::path& path) {
+Result<ImageFile> ImageFile::open(const std::filesystem::path& path) {
   auto bytes = read_regular_file(path);
   if (!bytes) return bytes.error();
   auto info = inspect_bytes(*bytes);
   if (!info) return info.error().with_context(in_file(path));
-  auto image = decode(*bytes, *info);
-  if (!image) return image.error().with_context(in_file(path));
+  return ImageFile(path, *std::move(bytes), *info);
+}
+
+Result<cv::Mat> ImageFile::decode() const {
+  auto image = tiles::decode(bytes_, info_);
+  if (!image) return image.error().with_context(in_file(path_));
   return image;
+}
+
+Result<cv::Mat> read_image(const std::filesystem::path& path) {
+  auto file = ImageFile::open(path);
+  if (!file) return file.error();
+  return file->decode();
+}
+
+Result<cv::Mat> decode_image(const std::string& bytes) {
+  auto info = inspect_bytes(bytes);
+  if (!info) return info.error();
+  return decode(bytes, *info);
 }
 
 Result<std::string> encode_image(std::string_view extension, const cv::Mat& image) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <opencv2/core.hpp>
 
@@ -36,6 +37,24 @@ Result<ImageInfo> inspect(const std::filesystem::path& path);
 // The same for the bytes of a file; the errors do not name one.
 Result<ImageInfo> inspect_bytes(std::string_view bytes);
 
+// The content of an image file, inspected and not yet decoded: its size can be refused before it
+// costs memory.
+class ImageFile {
+ public:
+  // Errors as with inspect().
+  static Result<ImageFile> open(const std::filesystem::path& path);
+  const ImageInfo& info() const { return info_; }
+  // Decodes as read_image() does.
+  Result<cv::Mat> decode() const;
+
+ private:
+  ImageFile(std::filesystem::path path, std::string bytes, const ImageInfo& info)
+      : path_(std::move(path)), bytes_(std::move(bytes)), info_(info) {}
+  std::filesystem::path path_;
+  std::string bytes_;
+  ImageInfo info_;
+};
+
 // Inspects, then decodes to 8-bit BGR (cv::IMREAD_COLOR), whatever the file holds:
 //   gray      becomes three equal channels
 //   alpha     is dropped, not blended; TIFF: libtiff has multiplied by it before
@@ -46,11 +65,12 @@ Result<ImageInfo> inspect_bytes(std::string_view bytes);
 // give an Error; larger images go through PPM (ppm.h).
 //
 // No exception but one: when OpenCV reports cv::Error::StsNoMem, a cv::Exception of that code is
-// thrown, also where cv::imdecode itself would swallow it. To see that, the first call sets
-// cv::redirectError for the whole process, once; afterwards OpenCV no longer prints its errors to
-// stderr by itself (it still throws them). Decoding libraries may print warnings to stderr. Safe
-// from any thread.
+// thrown, also where cv::imdecode itself would swallow it. To see that, it calls
+// watch_opencv_errors(). Decoding libraries may print warnings to stderr. Safe from any thread.
 Result<cv::Mat> read_image(const std::filesystem::path& path);
+
+// The same for the bytes of a file; the errors do not name one.
+Result<cv::Mat> decode_image(const std::string& bytes);
 
 // The bytes of an image file of the kind that `extension` names: ".png" (fast compression), ".jpg"
 // or ".jpeg" (quality 95), ".ppm" (BGR in, colour), ".pgm" (gray). The same image gives the same

@@ -322,7 +322,7 @@ bool Chain::needs_finish() const {
   return !operations_.empty() && operations_.back().kind == OperationKind::kCanny;
 }
 
-Result<std::vector<cv::Rect>> tile_rects(int width, int height, int tile) {
+Result<std::size_t> tile_count(int width, int height, int tile) {
   if (width <= 0 || height <= 0) {
     return usage_error("an image of " + std::to_string(width) + " x " + std::to_string(height) +
                        " pixels has no tiles");
@@ -336,15 +336,24 @@ Result<std::vector<cv::Rect>> tile_rects(int width, int height, int tile) {
                            std::to_string(kMaxTiles) + " that an image may have",
                        "take tiles larger than " + std::to_string(tile));
   }
+  return static_cast<std::size_t>(columns * rows);
+}
+
+cv::Rect tile_rect(int width, int height, int tile, std::size_t index) {
+  const std::int64_t columns = (std::int64_t{width} + tile - 1) / tile;
+  const auto number = static_cast<std::int64_t>(index);
+  const auto x = static_cast<int>(number % columns * tile);
+  const auto y = static_cast<int>(number / columns * tile);
+  CRASHWORTHY_CHECK(y < height, index, width, height, tile);
+  return {x, y, std::min(tile, width - x), std::min(tile, height - y)};
+}
+
+Result<std::vector<cv::Rect>> tile_rects(int width, int height, int tile) {
+  auto count = tile_count(width, height, tile);
+  if (!count) return count.error();
   std::vector<cv::Rect> rects;
-  rects.reserve(static_cast<std::size_t>(columns * rows));
-  for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t column = 0; column < columns; ++column) {
-      const int x = static_cast<int>(column * tile);
-      const int y = static_cast<int>(row * tile);
-      rects.emplace_back(x, y, std::min(tile, width - x), std::min(tile, height - y));
-    }
-  }
+  rects.reserve(*count);
+  for (std::size_t i = 0; i < *count; ++i) rects.push_back(tile_rect(width, height, tile, i));
   return rects;
 }
 

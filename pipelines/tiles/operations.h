@@ -65,8 +65,15 @@ class Chain {
 
 inline constexpr std::size_t kMaxTiles = std::size_t{1} << 24;
 
-// The tiles of an image, row by row; the last column and row may be smaller, and a tile larger than
-// the image is the image. A size of 0 or less, or more than kMaxTiles tiles, is a kUsage error.
+// How many tiles an image has. A size of 0 or less, or more than kMaxTiles tiles, is a kUsage
+// error.
+Result<std::size_t> tile_count(int width, int height, int tile);
+
+// Tile number `index` of tile_count(), row by row; the last column and row may be smaller, and a
+// tile larger than the image is the image.
+cv::Rect tile_rect(int width, int height, int tile, std::size_t index);
+
+// All of them.
 Result<std::vector<cv::Rect>> tile_rects(int width, int height, int tile);
 
 // How the 3 channels of a pixel lie in memory: OpenCV's way, or a PPM file's. Operations always see

@@ -1,0 +1,66 @@
+// The work itself: reading an image, filtering a tile, writing a batch. The same code runs in the
+// threads and in the worker processes; all that it shares lies in frames and files.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "harness/os/result.h"
+#include "harness/probe/probe.h"
+#include "harness/worker/executor.h"
+#include "pipelines/tiles/frames.h"
+#include "pipelines/tiles/job_wire.h"
+#include "pipelines/tiles/output_directory.h"
+#include "pipelines/tiles/ppm.h"
+#include "pipelines/tiles/settings.h"
+
+namespace crashworthy::tiles {
+
+// Every job may be done again from its start, by anybody, at any point of its first execution, and
+// then leaves the same bytes. An image passes through
+//   kPartRead   decodes the input into the slot's input frame. A PPM is not decoded: the tiles map
+//               it. With format ppm it also makes the file that the tiles write to.
+//   0 to n-1    filter a tile, from the input to the output.
+//   kPartMerge  for several images: finish the output (Canny's hysteresis), encode it, publish it.
+//
+// Finishing works in place and cannot be resumed, so it never touches what the tiles wrote: it
+// works on a private copy of the frame, or (format ppm) on a copy of the file. That costs the job
+// one more image of memory, or of disk for a while; redoing it costs the job alone and no tile.
+//
+// A fault of an image is returned. What is no image's fault, that is cv::Error::StsNoMem and
+// std::bad_alloc, leaves run() and ends the process.
+class Jobs {
+ public:
+  // All arguments must outlive the workers.
+  Jobs(const Settings& settings, const std::vector<Item>& items, const FrameSlots& frames,
+       const OutputDirectory& output)
+      : settings_(settings), items_(items), frames_(frames), output_(output) {}
+
+  JobOutput run(const Job& job, const JobContext& context) const;
+
+ private:
+  JobOutput read(ImagePlace place) const;
+  Result<void> read_mapped(ImagePlace& place) const;
+  JobOutput decode(ImagePlace& place) const;
+  JobOutput make_room(const ImagePlace& place) const;
+
+  JobOutput filter(const ImagePlace& place, std::uint32_t part) const;
+
+  WriteOutcome write(const ImagePlace& place) const;
+  Result<void> write_encoded(const ImagePlace& place) const;
+  Result<void> write_mapped(const ImagePlace& place) const;
+
+  const Item& item(const ImagePlace& place) const { return items_.at(place.item); }
+  bool maps_output(const ImagePlace& place) const {
+    return item(place).format == OutputFormat::kPpm;
+  }
+  // The file that the tiles of a mapped output are written to.
+  std::filesystem::path tiles_file(const ImagePlace& place) const;
+
+  const Settings& settings_;
+  const std::vector<Item>& items_;
+  const FrameSlots& frames_;
+  const OutputDirectory& output_;
+};
+
+}  // namespace crashworthy::tiles

@@ -1,0 +1,89 @@
+#include "pipelines/tiles/runtime.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <new>
+
+#include <opencv2/core/utility.hpp>
+
+#include "pipelines/tiles/image_file.h"
+#include "pipelines/tiles/items.h"
+#include "pipelines/tiles/opencv_error.h"
+
+namespace crashworthy::tiles {
+namespace {
+
+struct Identity {
+  const Job* job = nullptr;
+  const JobContext* context = nullptr;
+};
+thread_local Identity current;
+Probe error_probe;
+
+void tell_error(int code) {
+  if (current.job == nullptr) return;
+  error_probe.emit(ProbeEvent::kError, current.context->who, current.job->item, current.job->part,
+                   current.context->attempt, code);
+}
+
+// Throws what operator new would have thrown, but not in silence.
+[[noreturn]] void on_failed_new() {
+  report_out_of_memory();
+  throw std::bad_alloc();
+}
+
+// Whole images are mapped from the system for themselves and go straight back to it; what a tile
+// needs stays in the heap, which is never trimmed.
+// - A process that has finished an image holds none of its memory, whatever the heap looks like:
+// one
+//   that lives long, a worker, is as small as a fresh one.
+// - Tiles come by the thousand. Their buffers would otherwise be mapped, cleared by the kernel and
+//   unmapped for each filter.
+// - A process whose address space is limited can go on with the tile in its hands, and then fails
+//   where it takes an image: in OpenCV, with an error that says so.
+// One arena a worker (a process has one worker, or `workers` threads and the coordinator), so that
+// what threads keep does not depend on who frees it.
+void set_allocator_policy(const Settings& settings) {
+  constexpr std::size_t kLeast = 256 * 1024;
+  constexpr std::size_t kMost = 32 << 20;  // glibc's own bound.
+  const std::size_t side = static_cast<std::size_t>(settings.tile) + 2 * settings.chain.halo();
+  const std::size_t tile = side * side * 3;  // With its halo, in colour.
+  // Twice: 16-bit gradients are the largest buffers. And what cv::fastMalloc adds to align them.
+  const std::size_t threshold = std::clamp(2 * tile + 4096, kLeast, kMost);
+  const bool threads = settings.supervision == Supervision::kNone;
+  ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(threshold));
+  ::mallopt(M_TRIM_THRESHOLD, static_cast<int>(std::min(16 * threshold, std::size_t{1} << 30)));
+  ::mallopt(M_ARENA_MAX, threads ? settings.workers + 1 : 1);
+}
+
+}  // namespace
+
+void set_up_process(const Settings& settings, const Probe& probe) {
+  set_allocator_policy(settings);
+  error_probe = probe;
+  watch_opencv_errors();
+  set_opencv_observer(tell_error);
+  std::set_new_handler(on_failed_new);
+  // One image after another is what a worker is for; more threads would not exist after a fork.
+  cv::setNumThreads(1);
+}
+
+void warm_up(const Settings& settings) {
+  constexpr int kSide = 64;  // More than any halo, so that all filters take their usual ways.
+  const cv::Mat input(kSide, kSide, CV_8UC3, cv::Scalar::all(0));
+  cv::Mat output(kSide, kSide, CV_8UC(settings.chain.output_channels(3)));
+  [[maybe_unused]] const auto done =
+      run_tile(settings.chain, input, cv::Rect(0, 0, kSide, kSide), output);
+  for (const OutputFormat format : {OutputFormat::kPng, OutputFormat::kJpeg}) {
+    const auto bytes = encode_image(format_extension(format), output);
+    if (bytes) [[maybe_unused]]
+      const auto image = decode_image(*bytes);
+  }
+}
+
+CurrentJob::CurrentJob(const Job& job, const JobContext& context) { current = {&job, &context}; }
+CurrentJob::~CurrentJob() { current = {}; }
+
+}  // namespace crashworthy::tiles
