@@ -102,13 +102,19 @@ Truth compare_interval(double low, double high, const std::string& comparison, d
   return Truth::kUndecided;
 }
 
+std::string with_unit(double value, const std::string& unit) {
+  if (unit == "ns") return format_duration(value);
+  if (unit == "ratio") return fmt::format("{:+.1f}%", value * 100);
+  return unit == "count" ? fmt::format("{:g}", value) : fmt::format("{:.3g} {}", value, unit);
+}
+
 std::pair<Truth, std::string> judge_measure(const Expectation& expectation, const CellSummary& cell) {
   const auto found = cell.measures.find(expectation.path.measure);
   if (found == cell.measures.end()) return {Truth::kUndecided, "was not measured"};
   const MeasureSummary& measure = found->second;
   if (measure.low && measure.high) {
     const Truth truth = compare_interval(*measure.low, *measure.high, expectation.comparison, expectation.value);
-    return {truth, fmt::format("lies in [{:g}, {:g}] {}", *measure.low, *measure.high, measure.unit)};
+    return {truth, fmt::format("lies in [{}, {}]", with_unit(*measure.low, measure.unit), with_unit(*measure.high, measure.unit))};
   }
   if (measure.censored && measure.low && expectation.comparison.front() == '<' && *measure.low >= expectation.value) {
     return {Truth::kFalse, "was never reached: " + measure.reason};

@@ -238,7 +238,8 @@ class Summarizer {
     for (const CellSummary& cell : summary_.cells) {
       if (cell.fault == "none" || cell.confirmed == cell.trials) continue;
       std::string outcomes;
-      for (const auto& [name, count] : cell.injections) {
+      for (auto [name, count] : cell.injections) {
+        std::replace(name.begin(), name.end(), '_', ' ');
         if (name != "confirmed") outcomes += fmt::format("{}{} {}", outcomes.empty() ? "" : ", ", count, name);
       }
       unproved.push_back(fmt::format("{}.{}: {} of {} injections confirmed ({})", cell.arm, cell.fault, cell.confirmed,
