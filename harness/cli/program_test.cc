@@ -155,7 +155,7 @@ TEST_F(Program, BadCallsGetOneClearError) {
       {{"run", "--fault", "process.kil", "--", "true"}, 64, "did you mean 'process.kill'?"},
       {{"run", "--fault", "process.kill", "--when", "after", "--", "true"}, 64, "not KEY=VALUE"},
       {{"run", "--fault", "process.kill", "--when", "after=-1s", "--", "true"}, 64, "negative"},
-      {{"run", "--fault", "process.kill", "--out", "n", "--", "./nowhere"}, 64, "./nowhere"},
+      {{"run", "--fault", "process.kill", "--out", "n", "--", "./nowhere"}, 64, "nowhere': No such file"},
       {{"run", "--fault", "process.kill", "--out", "n", "--", "false"}, 3, "exited with 1"},
       {{"run", "--out", "/proc/nowhere/x", tree("canary.json")}, 64, "--out"},
       {{"report", "empty"}, 64, "no run directory"},
