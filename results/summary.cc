@@ -238,9 +238,10 @@ class Summarizer {
     for (const CellSummary& cell : summary_.cells) {
       if (cell.fault == "none" || cell.confirmed == cell.trials) continue;
       std::string outcomes;
-      for (auto [name, count] : cell.injections) {
-        std::replace(name.begin(), name.end(), '_', ' ');
-        if (name != "confirmed") outcomes += fmt::format("{}{} {}", outcomes.empty() ? "" : ", ", count, name);
+      for (const auto& [name, count] : cell.injections) {
+        std::string words = name;
+        std::replace(words.begin(), words.end(), '_', ' ');
+        if (name != "confirmed") outcomes += fmt::format("{}{} {}", outcomes.empty() ? "" : ", ", count, words);
       }
       unproved.push_back(fmt::format("{}.{}: {} of {} injections confirmed ({})", cell.arm, cell.fault, cell.confirmed,
                                      cell.trials, outcomes));
