@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "harness/cli/commands.h"
+#include "harness/os/json_fields.h"
 
 namespace crashworthy {
 namespace {
@@ -66,6 +68,13 @@ int dispatch(int argc, char** argv) {
   faults->add_flag("--json", json, "Print as JSON");
   CLI::App* doctor = app.add_subcommand("doctor", "Say what this machine allows, and how noisy it is");
   doctor->add_flag("--json", json, "Print as JSON");
+  if (argc > 1 && argv[1][0] != '-') {
+    std::vector<std::string> commands;
+    for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
+    if (std::find(commands.begin(), commands.end(), argv[1]) == commands.end()) {
+      return fail(usage_error(std::string("unknown command '") + argv[1] + "'", suggest(argv[1], commands)));
+    }
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -131,7 +131,10 @@ class Runner {
     if (fs::exists(directory_ / "plan.json", failure)) return;
     for (const char* name : {"experiment.json", "golden.json", "golden", "trials", "scratch"}) fs::remove_all(directory_ / name, failure);
     fs::remove(directory_, failure);  // Only when nothing else is in it.
-    if (options_.out.empty()) fs::remove(directory_.parent_path() / "latest", failure);
+    if (!options_.out.empty()) return;
+    fs::remove(directory_.parent_path() / "latest", failure);
+    fs::path parent = directory_.parent_path();  // results/runs/<experiment>: as far as we made them for nothing.
+    for (int level = 0; level < 3 && fs::is_empty(parent, failure) && !failure; ++level, parent = parent.parent_path()) fs::remove(parent, failure);
   }
 
   TrialSpec trial_spec(const ArmSpec& arm, int number) const {
