@@ -1,5 +1,5 @@
-// Every injector against a real process: armed it has exactly its effect and proves it; disarmed, too late, or on a victim that dies of
-// something else, nothing is confirmed.
+// Every injector against a real process: armed it has exactly its effect and proves it; disarmed,
+// too late, or on a victim that dies of something else, nothing is confirmed.
 #include "faults/injection.h"
 
 #include <gmock/gmock.h>
@@ -94,7 +94,8 @@ struct Log {
 class Injections : public ::testing::Test {
  protected:
   void SetUp() override { ring_ = *ProbeRing::create(1 << 10); }
-  std::unique_ptr<Injection> plan(const FaultSpec& fault, ResolvedTrigger trigger, bool disarmed = false) {
+  std::unique_ptr<Injection> plan(const FaultSpec& fault, ResolvedTrigger trigger,
+                                  bool disarmed = false) {
     auto injection = Injection::plan(fault, trigger, 1, disarmed, log_.sink());
     EXPECT_TRUE(injection);
     EXPECT_TRUE((*injection)->arm(*ring_));
@@ -121,7 +122,8 @@ int hold_nothing_for_long(const Probe& probe) {
 }
 
 TEST_F(Injections, KillIsFiredAtTheItemIntoItsHolderAndConfirmed) {
-  const FaultSpec fault = fault_of(R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
+  const FaultSpec fault = fault_of(
+      R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
   auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
   EXPECT_TRUE(log_.step("plan")["synced"]) << "on disk before it can fire";
   FakeSubject subject(*ring_, hold_an_item);
@@ -134,13 +136,15 @@ TEST_F(Injections, KillIsFiredAtTheItemIntoItsHolderAndConfirmed) {
   EXPECT_EQ(result["victim"]["pid"], subject.pid());
   EXPECT_EQ(result["victim"]["item"], 4);
   EXPECT_GE(result["activated_ns"], log_.step("fire")["time_ns"]);
-  for (const char* step : {"plan", "arm", "fire", "fired", "evidence", "confirm", "heal", "confirm_healed"}) {
+  for (const char* step :
+       {"plan", "arm", "fire", "fired", "evidence", "confirm", "heal", "confirm_healed"}) {
     EXPECT_FALSE(log_.step(step).is_null()) << step;
   }
 }
 
 TEST_F(Injections, KillWaitsUntilSomebodyHoldsAnItem) {
-  const FaultSpec fault = fault_of(R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
+  const FaultSpec fault = fault_of(
+      R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
   auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
   FakeSubject subject(*ring_, hold_nothing_for_long);
   subject.wait_for(ProbeEvent::kTaken, 1);
@@ -151,7 +155,8 @@ TEST_F(Injections, KillWaitsUntilSomebodyHoldsAnItem) {
 }
 
 TEST_F(Injections, DisarmedKillDoesNothing) {
-  auto injection = plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1}, true);
+  auto injection =
+      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1}, true);
   FakeSubject subject(*ring_, hold_nothing_for_long);
   subject.wait_for(ProbeEvent::kTaken, 1);
   injection->on_trigger(subject, *ring_, true);
@@ -163,10 +168,12 @@ TEST_F(Injections, DisarmedKillDoesNothing) {
 }
 
 TEST_F(Injections, AnotherDeathIsNotTakenForTheKill) {
-  auto injection = plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection =
+      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
   FakeSubject subject(*ring_, [](const Probe&) -> int { return 7; });
   siginfo_t info{};
-  ::waitid(P_PID, static_cast<id_t>(subject.pid()), &info, WEXITED | WNOWAIT);  // A zombie: signals still "succeed".
+  ::waitid(P_PID, static_cast<id_t>(subject.pid()), &info,
+           WEXITED | WNOWAIT);  // A zombie: signals still "succeed".
   injection->on_trigger(subject, *ring_, true);
   injection->finish(subject.end());
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
@@ -174,7 +181,8 @@ TEST_F(Injections, AnotherDeathIsNotTakenForTheKill) {
 }
 
 TEST_F(Injections, ARoleThatNobodyHasIsSkippedNotReplaced) {
-  auto injection = plan(fault_of(R"({"fault": "process.kill", "victim": {"role": "supervisor"}})"), {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection = plan(fault_of(R"({"fault": "process.kill", "victim": {"role": "supervisor"}})"),
+                        {.item = {}, .hit = {}, .after_ns = 1});
   FakeSubject subject(*ring_, hold_nothing_for_long);
   injection->on_trigger(subject, *ring_, true);
   const InjectionEvidence evidence = subject.end();
@@ -189,7 +197,8 @@ int allocate_until_it_fails(const Probe& probe) {
   probe.emit(ProbeEvent::kWorkerReady, {0, 1});
   probe.emit(ProbeEvent::kTaken, {0, 1}, 0);
   for (int i = 0; i < 20'000; ++i) {
-    void* memory = ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
       probe.emit(ProbeEvent::kError, {0, 1}, 0, 0, 0, -4);
       return 9;
@@ -201,7 +210,8 @@ int allocate_until_it_fails(const Probe& probe) {
 }
 
 TEST_F(Injections, MemCapMakesARealAllocationFail) {
-  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "when": {"item": 1}})"), {.item = 1, .hit = {}, .after_ns = {}});
+  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "when": {"item": 1}})"),
+                        {.item = 1, .hit = {}, .after_ns = {}});
   FakeSubject subject(*ring_, allocate_until_it_fails);
   subject.wait_for(ProbeEvent::kTaken, 1);
   injection->on_trigger(subject, *ring_, false);
@@ -213,7 +223,8 @@ TEST_F(Injections, MemCapMakesARealAllocationFail) {
 }
 
 TEST_F(Injections, MemCapWithoutAFailedAllocationIsNotActivatedAndHealed) {
-  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "set": {"headroom": "64M"}})"), {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "set": {"headroom": "64M"}})"),
+                        {.item = {}, .hit = {}, .after_ns = 1});
   FakeSubject subject(*ring_, hold_an_item);
   subject.wait_for(ProbeEvent::kStarted, 1);
   rlimit before{};
@@ -230,7 +241,8 @@ TEST_F(Injections, MemCapWithoutAFailedAllocationIsNotActivatedAndHealed) {
 }
 
 TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
-  auto injection = plan(fault_of(R"({"fault": "native.abort@nowhere", "when": {"hit": 5}})"), {.item = {}, .hit = 5, .after_ns = {}});
+  auto injection = plan(fault_of(R"({"fault": "native.abort@nowhere", "when": {"hit": 5}})"),
+                        {.item = {}, .hit = 5, .after_ns = {}});
   injection->finish({});
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
   EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("passed 0 times"));
@@ -240,10 +252,12 @@ TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
 std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported) {
   Log log;
   ProbeRing ring = *ProbeRing::create(16);
-  auto injection = *Injection::plan(fault_of(R"({"fault": "native.abort@here"})"), {.item = {}, .hit = 1, .after_ns = {}}, 1, false, log.sink());
+  auto injection = *Injection::plan(fault_of(R"({"fault": "native.abort@here"})"),
+                                    {.item = {}, .hit = 1, .after_ns = {}}, 1, false, log.sink());
   EXPECT_TRUE(injection->arm(ring));
-  auto* table = static_cast<point::Table*>(
-      ::mmap(nullptr, sizeof(point::Table), PROT_READ | PROT_WRITE, MAP_SHARED, injection->inherited()->first, 0));
+  auto* table =
+      static_cast<point::Table*>(::mmap(nullptr, sizeof(point::Table), PROT_READ | PROT_WRITE,
+                                        MAP_SHARED, injection->inherited()->first, 0));
   table->firing_count = 1;
   table->firings[0].pid = 77;
   table->firings[0].signal = SIGABRT;
@@ -259,7 +273,8 @@ std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported
 
 TEST_F(Injections, AnAbortNeedsItsOwnSiginfoAndItsWaitStatus) {
   EXPECT_EQ(outcome_of_firing(77, SIGABRT, true), "confirmed");
-  EXPECT_EQ(outcome_of_firing(1, SIGABRT, true), "indeterminate") << "a SIGABRT that somebody else sent";
+  EXPECT_EQ(outcome_of_firing(1, SIGABRT, true), "indeterminate")
+      << "a SIGABRT that somebody else sent";
   EXPECT_EQ(outcome_of_firing(77, SIGKILL, true), "indeterminate") << "it died of something else";
   EXPECT_EQ(outcome_of_firing(77, SIGABRT, false), "indeterminate") << "nobody saw its end";
 }
@@ -285,7 +300,8 @@ TEST(WorkerTracker, FollowsIncarnationsAndWhatTheyHold) {
   ready.incarnation = 2;
   ready.pid = 11;
   tracker.add(std::vector{ready, died});
-  ASSERT_EQ(tracker.alive().size(), 1u) << "a late report of the first life does not kill the second";
+  ASSERT_EQ(tracker.alive().size(), 1u)
+      << "a late report of the first life does not kill the second";
   EXPECT_EQ(tracker.alive()[0].pid, 11);
 }
 

@@ -1,4 +1,5 @@
-// A history is of use whenever its writer died: torn lines and blocks are left out, whole ones are read; damage is seen.
+// A history is of use whenever its writer died: torn lines and blocks are left out, whole ones are
+// read; damage is seen.
 #include "results/history.h"
 
 #include <gmock/gmock.h>
@@ -35,7 +36,9 @@ class HistoryFiles : public ::testing::Test {
     }
     ASSERT_TRUE(writer->write({{"type", "end"}, {"time_ns", 99}, {"outcome", "finished"}}));
   }
-  void truncate(const char* file, std::uintmax_t bytes) { fs::resize_file(directory_ / file, fs::file_size(directory_ / file) - bytes); }
+  void truncate(const char* file, std::uintmax_t bytes) {
+    fs::resize_file(directory_ / file, fs::file_size(directory_ / file) - bytes);
+  }
 
   fs::path directory_;
 };

@@ -1,4 +1,5 @@
-// Measures, expectations and verdicts from histories whose truth is known, each with its planted opposite.
+// Measures, expectations and verdicts from histories whose truth is known, each with its planted
+// opposite.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,15 +17,24 @@ using ::testing::HasSubstr;
 
 constexpr std::int64_t kMs = 1'000'000;
 
-// A trial of four items, one every 10 ms; a fault at 25 ms; the worker's replacement delivers item 2 at 45 ms.
+// A trial of four items, one every 10 ms; a fault at 25 ms; the worker's replacement delivers item
+// 2 at 45 ms.
 struct History {
   TrialHistory history;
   History(const std::string& arm, const std::string& fault, int block, int number) {
-    add({{"type", "trial"}, {"time_ns", 0}, {"trial", number}, {"block", block}, {"arm", arm}, {"fault", fault}, {"items", 4}, {"deliverable", 4}});
+    add({{"type", "trial"},
+         {"time_ns", 0},
+         {"trial", number},
+         {"block", block},
+         {"arm", arm},
+         {"fault", fault},
+         {"items", 4},
+         {"deliverable", 4}});
     add({{"type", "process"}, {"event", "launched"}, {"role", "main"}, {"time_ns", 0}});
   }
   void add(json event) { history.events.push_back(std::move(event)); }
-  void item(ItemEvent event, std::int64_t time_ms, std::uint64_t item, std::int64_t value = 0, std::uint32_t incarnation = 1, std::int32_t pid = 5) {
+  void item(ItemEvent event, std::int64_t time_ms, std::uint64_t item, std::int64_t value = 0,
+            std::uint32_t incarnation = 1, std::int32_t pid = 5) {
     ItemRecord record;
     record.time_ns = time_ms * kMs;
     record.item = item;
@@ -35,20 +45,28 @@ struct History {
     history.items.push_back(record);
   }
   void judge(std::vector<ItemClass> classes) {
-    for (std::size_t i = 0; i < classes.size(); ++i) item(ItemEvent::kJudged, 900, i, static_cast<std::int64_t>(classes[i]));
+    for (std::size_t i = 0; i < classes.size(); ++i)
+      item(ItemEvent::kJudged, 900, i, static_cast<std::int64_t>(classes[i]));
   }
   void end(std::int64_t time_ms, bool finished = true) {
     add({{"type", "process"}, {"event", "ended"}, {"role", "main"}, {"time_ns", time_ms * kMs}});
-    add({{"type", "end"}, {"time_ns", 1000 * kMs}, {"outcome", finished ? "finished" : "ended_early"}});
+    add({{"type", "end"},
+         {"time_ns", 1000 * kMs},
+         {"outcome", finished ? "finished" : "ended_early"}});
   }
   void confirm(const char* outcome = "confirmed") {
-    add({{"type", "injection_result"}, {"time_ns", 800 * kMs}, {"outcome", outcome}, {"activated_ns", 25 * kMs}, {"victim", {{"pid", 5}}}});
+    add({{"type", "injection_result"},
+         {"time_ns", 800 * kMs},
+         {"outcome", outcome},
+         {"activated_ns", 25 * kMs},
+         {"victim", {{"pid", 5}}}});
   }
 };
 
 TrialResult recovered_trial(int block = 1, int number = 1) {
   History h("supervised", "kill", block, number);
-  for (std::uint64_t i = 0; i < 2; ++i) h.item(ItemEvent::kPublished, 10 + 10 * static_cast<std::int64_t>(i), i);
+  for (std::uint64_t i = 0; i < 2; ++i)
+    h.item(ItemEvent::kPublished, 10 + 10 * static_cast<std::int64_t>(i), i);
   h.item(ItemEvent::kStarted, 21, 2);
   h.item(ItemEvent::kWorkerDied, 30, 2, 9);
   h.item(ItemEvent::kReplacement, 31, 0, 0, 2, 6);
@@ -73,7 +91,8 @@ TEST(Measures, DecomposeARecovery) {
   EXPECT_EQ(*trial.measures.at("repair").value, 4 * kMs);
   EXPECT_EQ(*trial.measures.at("process").value, 10 * kMs);
   EXPECT_EQ(*trial.measures.at("first_good").value, 20 * kMs);
-  EXPECT_EQ(*trial.measures.at("outage_gap").value, 20 * kMs) << "30 ms without output, 10 ms are usual";
+  EXPECT_EQ(*trial.measures.at("outage_gap").value, 20 * kMs)
+      << "30 ms without output, 10 ms are usual";
   EXPECT_EQ(*trial.measures.at("makespan").value, 70 * kMs);
   EXPECT_DOUBLE_EQ(*trial.measures.at("throughput").value, 4 / 0.070);
 }
@@ -116,23 +135,30 @@ TEST(Measures, HalfATrialConcludesNothing) {
 json plan_of(int trials) {
   json list = json::array();
   for (int i = 0; i < trials; ++i) list.push_back({{"trial", i + 1}});
-  return {{"experiment", "x"}, {"arms", {"supervised"}}, {"faults", {"none", "kill"}}, {"blocks", 1}, {"trials", list}};
+  return {{"experiment", "x"},
+          {"arms", {"supervised"}},
+          {"faults", {"none", "kill"}},
+          {"blocks", 1},
+          {"trials", list}};
 }
 
 TrialResult twin(int block, int number) {
   History h("supervised", "none", block, number);
-  for (std::uint64_t i = 0; i < 4; ++i) h.item(ItemEvent::kPublished, 10 + 10 * static_cast<std::int64_t>(i), i);
+  for (std::uint64_t i = 0; i < 4; ++i)
+    h.item(ItemEvent::kPublished, 10 + 10 * static_cast<std::int64_t>(i), i);
   h.judge({ItemClass::kOk, ItemClass::kOk, ItemClass::kOk, ItemClass::kOk});
   h.end(50);
   return measure_trial(h.history);
 }
 
-Summary summary_of(const std::vector<TrialResult>& trials, const std::vector<std::string>& expect = {}) {
+Summary summary_of(const std::vector<TrialResult>& trials,
+                   const std::vector<std::string>& expect = {}) {
   return summarize(json{{"expect", expect}}, plan_of(static_cast<int>(trials.size())), trials);
 }
 
 TEST(Summary, PassesAndPairsWithTheTwin) {
-  const Summary summary = summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.*.items.lost == 0"});
+  const Summary summary =
+      summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.*.items.lost == 0"});
   EXPECT_EQ(summary.verdict, RunVerdict::kPass) << json(summary.reasons).dump();
   const CellSummary* cell = summary.cell("supervised", "kill");
   ASSERT_NE(cell, nullptr);
@@ -143,13 +169,15 @@ TEST(Summary, PassesAndPairsWithTheTwin) {
 }
 
 TEST(Summary, AFalseExpectationFails) {
-  const Summary summary = summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.kill.items.redone == 0"});
+  const Summary summary =
+      summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.kill.items.redone == 0"});
   EXPECT_EQ(summary.verdict, RunVerdict::kFail);
   EXPECT_THAT(summary.reasons.at(0), HasSubstr("supervised.kill.items.redone is 1"));
 }
 
 TEST(Summary, AnIntervalThatNeedsMoreTrialsIsInconclusive) {
-  const Summary summary = summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.kill.first_good < 1s"});
+  const Summary summary =
+      summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.kill.first_good < 1s"});
   EXPECT_EQ(summary.verdict, RunVerdict::kInconclusive);
 }
 
@@ -188,7 +216,8 @@ TEST(Summary, ACutOffRunIsInconclusive) {
 }
 
 TEST(Summary, SurvivesJsonAndRefusesOthers) {
-  const Summary summary = summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.*.items.lost == 0"});
+  const Summary summary =
+      summary_of({twin(1, 1), recovered_trial(1, 2)}, {"supervised.*.items.lost == 0"});
   const json document = to_json(summary);
   EXPECT_EQ(document["cells"][1]["items"]["offered"], 4);
   EXPECT_TRUE(document["cells"][1]["measures"]["first_good"]["low"].is_null());
@@ -206,13 +235,15 @@ TEST(Summary, SurvivesJsonAndRefusesOthers) {
 }
 
 TEST(Expectation, RefusesWhatItCannotMean) {
-  for (const char* bad : {"", "supervised.kill.first_good", "a.b.items.lost = 0", "a.b.items.lost != 0", "a.b.nonsense < 1", "a.b < 1",
-                          "a.b.first_good < 20", "a.b.first_good == 20ms", "a.b.items.lost < many", "a.b.items.lots == 0",
-                          ".b.items.lost == 0", "a.b.first_good < -20ms"}) {
+  for (const char* bad : {"", "supervised.kill.first_good", "a.b.items.lost = 0",
+                          "a.b.items.lost != 0", "a.b.nonsense < 1", "a.b < 1",
+                          "a.b.first_good < 20", "a.b.first_good == 20ms", "a.b.items.lost < many",
+                          "a.b.items.lots == 0", ".b.items.lost == 0", "a.b.first_good < -20ms"}) {
     EXPECT_FALSE(parse_expectation(bad)) << bad;
   }
-  for (const char* good : {"a.b.items.lost == 0", "*.*.recovered >= 3", "a.none.protection_cost < 5%", "a.b.throughput > 10/s",
-                           "a.b.equivalent_outage <= 1.5s"}) {
+  for (const char* good :
+       {"a.b.items.lost == 0", "*.*.recovered >= 3", "a.none.protection_cost < 5%",
+        "a.b.throughput > 10/s", "a.b.equivalent_outage <= 1.5s"}) {
     EXPECT_TRUE(parse_expectation(good)) << good;
   }
 }

@@ -20,8 +20,11 @@ int dump_run(const fs::path& directory) {
   std::error_code failure;
   int status = 0;
   std::vector<fs::path> trials;
-  for (const auto& entry : fs::directory_iterator(directory / "trials", failure)) trials.push_back(entry.path());
-  if (failure) return fail(usage_error("'" + directory.string() + "' is no run directory: " + failure.message()));
+  for (const auto& entry : fs::directory_iterator(directory / "trials", failure))
+    trials.push_back(entry.path());
+  if (failure)
+    return fail(
+        usage_error("'" + directory.string() + "' is no run directory: " + failure.message()));
   std::sort(trials.begin(), trials.end());
   for (const fs::path& trial : trials) {
     auto history = read_history(trial);
@@ -45,7 +48,9 @@ Result<Summary> load_summary(const fs::path& path) {
   auto text = read_file(path);
   if (!text) return usage_error(text.error().message, "name a run directory or its summary.json");
   const json document = json::parse(*text, nullptr, false);
-  if (document.is_discarded()) return usage_error("'" + path.string() + "' is not JSON", "name a run directory or its summary.json");
+  if (document.is_discarded())
+    return usage_error("'" + path.string() + "' is not JSON",
+                       "name a run directory or its summary.json");
   auto summary = summary_from_json(document);
   if (!summary) return summary.error().with_context(path.string());
   return summary;
@@ -66,7 +71,8 @@ int report_command(const std::string& directory, bool dump, bool as_json) {
   return run_verdict_exit_code(run->summary.verdict);
 }
 
-int compare_command(const std::string& base, const std::string& contender, bool as_json, bool markdown) {
+int compare_command(const std::string& base, const std::string& contender, bool as_json,
+                    bool markdown) {
   auto baseline = load_summary(base);
   if (!baseline) return fail(baseline.error());
   auto other = load_summary(contender);
@@ -76,7 +82,8 @@ int compare_command(const std::string& base, const std::string& contender, bool 
   if (as_json) {
     std::printf("%s\n", to_json(*comparison).dump(1).c_str());
   } else {
-    const std::string text = markdown ? markdown_comparison(*comparison) : terminal_comparison(*comparison, {use_colour(), 100});
+    const std::string text = markdown ? markdown_comparison(*comparison)
+                                      : terminal_comparison(*comparison, {use_colour(), 100});
     std::printf("%s", text.c_str());
   }
   return comparison_exit_code(comparison->verdict);

@@ -25,7 +25,8 @@ std::string read_or_empty(const fs::path& path) {
   return text ? *text : std::string();
 }
 
-[[noreturn]] void exec_program(const std::vector<std::string>& argv, const fs::path& directory, std::optional<uid_t> uid) {
+[[noreturn]] void exec_program(const std::vector<std::string>& argv, const fs::path& directory,
+                               std::optional<uid_t> uid) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // A test that dies leaves nothing.
   if (uid && (::setgid(*uid) != 0 || ::setuid(*uid) != 0)) ::_exit(126);
   if (::chdir(directory.c_str()) != 0) ::_exit(125);
@@ -89,19 +90,22 @@ TemporaryDirectory::~TemporaryDirectory() {
 
 std::string crashworthy_program() { return std::string(CRASHWORTHY_PROGRAM_DIR) + "/crashworthy"; }
 
-pid_t start_program(const std::vector<std::string>& argv, const fs::path& directory, std::optional<uid_t> uid) {
+pid_t start_program(const std::vector<std::string>& argv, const fs::path& directory,
+                    std::optional<uid_t> uid) {
   const pid_t pid = ::fork();
   if (pid == 0) exec_program(argv, directory, uid);
   return pid;
 }
 
-Finished run_program(const std::vector<std::string>& argv, const fs::path& directory, int seconds, std::optional<uid_t> uid) {
+Finished run_program(const std::vector<std::string>& argv, const fs::path& directory, int seconds,
+                     std::optional<uid_t> uid) {
   const pid_t pid = start_program(argv, directory, uid);
   auto pidfd = open_pidfd(pid);
   if (!pidfd || !wait_for_end(pidfd->get(), seconds * 1000)) ::kill(pid, SIGKILL);
   int status = 0;
   ::waitpid(pid, &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_or_empty(directory / "out"), read_or_empty(directory / "err")};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_or_empty(directory / "out"),
+          read_or_empty(directory / "err")};
 }
 
 std::vector<ProcessId> descendants_of(pid_t root) {
@@ -134,9 +138,10 @@ std::vector<ProcessId> processes_naming(const std::string& text) {
     if (!stat || stat->state == 'Z' || pid == ::getpid()) continue;
     const std::string directory = "/proc/" + std::to_string(pid);
     std::error_code failure;
-    const bool names = read_or_empty(directory + "/cmdline").find(text) != std::string::npos ||
-                       read_or_empty(directory + "/environ").find(text) != std::string::npos ||
-                       fs::read_symlink(directory + "/cwd", failure).string().find(text) != std::string::npos;
+    const bool names =
+        read_or_empty(directory + "/cmdline").find(text) != std::string::npos ||
+        read_or_empty(directory + "/environ").find(text) != std::string::npos ||
+        fs::read_symlink(directory + "/cwd", failure).string().find(text) != std::string::npos;
     if (names) found.push_back(identify(pid, *stat));
   }
   return found;

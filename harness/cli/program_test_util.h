@@ -31,11 +31,12 @@ class TemporaryDirectory {
 std::string crashworthy_program();
 
 // Runs `argv` in `directory` to its end, at most `seconds`. `uid`: as that user (only root can).
-Finished run_program(const std::vector<std::string>& argv, const std::filesystem::path& directory, int seconds = 120,
-                     std::optional<uid_t> uid = std::nullopt);
+Finished run_program(const std::vector<std::string>& argv, const std::filesystem::path& directory,
+                     int seconds = 120, std::optional<uid_t> uid = std::nullopt);
 
 // Starts it and returns its pid; output goes to `out` in `directory`.
-pid_t start_program(const std::vector<std::string>& argv, const std::filesystem::path& directory, std::optional<uid_t> uid = std::nullopt);
+pid_t start_program(const std::vector<std::string>& argv, const std::filesystem::path& directory,
+                    std::optional<uid_t> uid = std::nullopt);
 
 // A process of the machine, proof against reuse of its pid.
 struct ProcessId {

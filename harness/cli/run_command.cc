@@ -16,13 +16,15 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// "KEY=VALUE" words into an object; values that are JSON (numbers, true, [1, 5]) are taken as such, others as strings.
+// "KEY=VALUE" words into an object; values that are JSON (numbers, true, [1, 5]) are taken as such,
+// others as strings.
 Result<json> key_values(const std::vector<std::string>& words, const char* option) {
   json object = json::object();
   for (const std::string& word : words) {
     const std::size_t at = word.find('=');
     if (at == std::string::npos || at == 0) {
-      return usage_error(fmt::format("{} '{}' is not KEY=VALUE", option, word), "see: crashworthy faults NAME");
+      return usage_error(fmt::format("{} '{}' is not KEY=VALUE", option, word),
+                         "see: crashworthy faults NAME");
     }
     const std::string key = word.substr(0, at);
     const std::string value = word.substr(at + 1);
@@ -37,7 +39,9 @@ Result<json> key_values(const std::vector<std::string>& words, const char* optio
 Result<json> command_document(const RunArguments& arguments) {
   json fault{{"fault", arguments.fault}, {"name", arguments.fault}};
   const std::tuple<const char*, const char*, const std::vector<std::string>*> parts[] = {
-      {"victim", "--victim", &arguments.victim}, {"when", "--when", &arguments.when}, {"set", "--set", &arguments.set}};
+      {"victim", "--victim", &arguments.victim},
+      {"when", "--when", &arguments.when},
+      {"set", "--set", &arguments.set}};
   for (const auto& [key, option, words] : parts) {
     if (words->empty()) continue;
     auto object = key_values(*words, option);
@@ -51,11 +55,16 @@ Result<json> command_document(const RunArguments& arguments) {
   json subject{{"command", arguments.words}};
   if (!arguments.inputs.empty()) subject["inputs"] = arguments.inputs;
   if (!arguments.outputs.empty()) subject["outputs"] = arguments.outputs;
-  return json{{"experiment", name.substr(0, 64)}, {"subject", subject}, {"arms", {{{"name", "bare"}}}}, {"faults", json::array({fault})}};
+  return json{{"experiment", name.substr(0, 64)},
+              {"subject", subject},
+              {"arms", {{{"name", "bare"}}}},
+              {"faults", json::array({fault})}};
 }
 
 Result<ExperimentFile> from_command(const RunArguments& arguments) {
-  if (arguments.words.empty()) return usage_error("no command to test", "write it after --: crashworthy run --fault process.kill -- ./program");
+  if (arguments.words.empty())
+    return usage_error("no command to test",
+                       "write it after --: crashworthy run --fault process.kill -- ./program");
   auto document = command_document(arguments);
   if (!document) return document.error();
   std::error_code ignored;
@@ -65,15 +74,18 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
 }
 
 Result<ExperimentFile> from_file(const RunArguments& arguments) {
-  const bool command_options = !arguments.victim.empty() || !arguments.when.empty() || !arguments.set.empty() ||
-                               !arguments.inputs.empty() || !arguments.outputs.empty();
+  const bool command_options = !arguments.victim.empty() || !arguments.when.empty() ||
+                               !arguments.set.empty() || !arguments.inputs.empty() ||
+                               !arguments.outputs.empty();
   if (arguments.words.size() != 1) {
-    return usage_error(arguments.words.empty() ? "no experiment file" : "more than one experiment file",
-                       "name one EXPERIMENT.json; to test a command, give --fault NAME and the command after --");
+    return usage_error(
+        arguments.words.empty() ? "no experiment file" : "more than one experiment file",
+        "name one EXPERIMENT.json; to test a command, give --fault NAME and the command after --");
   }
   if (command_options) {
-    return usage_error("--victim, --when, --set, --inputs and --outputs belong to --fault and a command",
-                       "write them into the experiment file, or give --fault NAME");
+    return usage_error(
+        "--victim, --when, --set, --inputs and --outputs belong to --fault and a command",
+        "write them into the experiment file, or give --fault NAME");
   }
   return read_experiment_file(arguments.words[0]);
 }
@@ -107,9 +119,11 @@ int run_command(const RunArguments& arguments) {
   print_result(arguments, *result);
   std::fflush(stdout);
   if (result->interrupted_by != 0) {
-    std::fprintf(stderr, "crashworthy: interrupted; what was measured lies in %s\n", result->directory.c_str());
+    std::fprintf(stderr, "crashworthy: interrupted; what was measured lies in %s\n",
+                 result->directory.c_str());
     ::signal(result->interrupted_by, SIG_DFL);
-    ::raise(result->interrupted_by);  // Everything is cleaned up: end as the user asked, so that a calling shell sees it.
+    ::raise(result->interrupted_by);  // Everything is cleaned up: end as the user asked, so that a
+                                      // calling shell sees it.
   }
   return run_verdict_exit_code(result->run.summary.verdict);
 }

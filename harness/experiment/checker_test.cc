@@ -1,4 +1,5 @@
-// The checker and the observer against planted outputs: each sin is counted as exactly what it is, and a clean set as nothing.
+// The checker and the observer against planted outputs: each sin is counted as exactly what it is,
+// and a clean set as nothing.
 #include "harness/experiment/checker.h"
 
 #include <gmock/gmock.h>
@@ -33,8 +34,12 @@ class Outputs : public ::testing::Test {
 
   fs::path root() const { return scratch_ / "out"; }
   static std::string name(int i) { return "i" + std::to_string(i) + ".pgm"; }
-  static std::string picture(int i) { return "P5\n2 2\n255\n" + std::string(4, static_cast<char>('a' + i)); }
-  void put(const std::string& file, const std::string& content) { std::ofstream(root() / file, std::ios::binary) << content; }
+  static std::string picture(int i) {
+    return "P5\n2 2\n255\n" + std::string(4, static_cast<char>('a' + i));
+  }
+  void put(const std::string& file, const std::string& content) {
+    std::ofstream(root() / file, std::ios::binary) << content;
+  }
   ItemVerdicts check(bool ran_to_end = true, const std::set<std::uint64_t>& failed = {}) {
     auto verdicts = check_outputs(golden_, root(), {}, failed, ran_to_end, scratch_);
     EXPECT_TRUE(verdicts);
@@ -58,8 +63,10 @@ TEST_F(Outputs, ACleanSetIsAllOk) {
 TEST_F(Outputs, LostUnfinishedAndFailedAreToldApart) {
   fs::remove(root() / name(1));
   fs::remove(root() / name(3));
-  EXPECT_THAT(check(true, {3}).classes, ElementsAre(kOk, ItemClass::kLost, kOk, ItemClass::kFailed, kOk));
-  EXPECT_THAT(check(false, {3}).classes, ElementsAre(kOk, ItemClass::kUnfinished, kOk, ItemClass::kFailed, kOk));
+  EXPECT_THAT(check(true, {3}).classes,
+              ElementsAre(kOk, ItemClass::kLost, kOk, ItemClass::kFailed, kOk));
+  EXPECT_THAT(check(false, {3}).classes,
+              ElementsAre(kOk, ItemClass::kUnfinished, kOk, ItemClass::kFailed, kOk));
 }
 
 TEST_F(Outputs, OneFlippedBitIsCorrupt) {
@@ -72,7 +79,8 @@ TEST_F(Outputs, OneFlippedBitIsCorrupt) {
 TEST_F(Outputs, TornAndEmptyFilesAreCorrupt) {
   put(name(0), picture(0).substr(0, 13));
   put(name(4), "");
-  EXPECT_THAT(check().classes, ElementsAre(ItemClass::kCorrupt, kOk, kOk, kOk, ItemClass::kCorrupt));
+  EXPECT_THAT(check().classes,
+              ElementsAre(ItemClass::kCorrupt, kOk, kOk, kOk, ItemClass::kCorrupt));
 }
 
 TEST_F(Outputs, OtherBytesWithTheSamePixelsAreOk) {
@@ -96,13 +104,15 @@ TEST_F(Outputs, RightContentElsewhereIsMisplacedAndNotLost) {
   EXPECT_THAT(verdicts.duplicated, IsEmpty());
 }
 
-// A frame is dropped and the later ones are renumbered: every file is a perfect picture of the wrong input.
+// A frame is dropped and the later ones are renumbered: every file is a perfect picture of the
+// wrong input.
 TEST_F(Outputs, RenumberedOutputsAreMisplaced) {
   for (int i = 1; i < 4; ++i) put(name(i), picture(i + 1));
   fs::remove(root() / name(4));
   const ItemVerdicts verdicts = check();
   EXPECT_THAT(verdicts.classes, ElementsAre(kOk, ItemClass::kCorrupt, kOk, kOk, kOk));
-  EXPECT_EQ(verdicts.misplaced, (std::map<std::size_t, std::string>{{2, name(1)}, {3, name(2)}, {4, name(3)}}));
+  EXPECT_EQ(verdicts.misplaced,
+            (std::map<std::size_t, std::string>{{2, name(1)}, {3, name(2)}, {4, name(3)}}));
 }
 
 TEST_F(Outputs, ReplacedByACopyOfItsNeighbourIsCorruptAndADuplicate) {

@@ -1,4 +1,5 @@
-// The experiment file: what is accepted, and that every wrong one is refused with its place and what to write instead.
+// The experiment file: what is accepted, and that every wrong one is refused with its place and
+// what to write instead.
 #include "harness/experiment/experiment.h"
 
 #include <gmock/gmock.h>
@@ -48,9 +49,10 @@ TEST(ExperimentFile, ReadsAWholeOne) {
 }
 
 struct BadCase {
-  const char* patch;    // JSON merge patch (RFC 7386), or a JSON pointer set to a value by "pointer=value".
-  const char* place;    // What the message begins with.
-  const char* says;     // What it (or its hint) contains.
+  const char*
+      patch;  // JSON merge patch (RFC 7386), or a JSON pointer set to a value by "pointer=value".
+  const char* place;  // What the message begins with.
+  const char* says;   // What it (or its hint) contains.
 };
 
 class BadExperiment : public ::testing::TestWithParam<BadCase> {};
@@ -68,31 +70,43 @@ TEST_P(BadExperiment, IsRefusedWithItsPlace) {
   ASSERT_FALSE(experiment) << document.dump(1);
   EXPECT_EQ(experiment.error().kind, ErrorKind::kUsage);
   EXPECT_THAT(experiment.error().message, StartsWith(GetParam().place));
-  EXPECT_THAT(experiment.error().message + " " + experiment.error().hint, HasSubstr(GetParam().says));
+  EXPECT_THAT(experiment.error().message + " " + experiment.error().hint,
+              HasSubstr(GetParam().says));
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, BadExperiment,
     ::testing::Values(
-        BadCase{R"({"blokcs": 3})", "/blokcs:", "did you mean 'blocks'?"}, BadCase{R"({"experiment": null})", "/experiment:", "needs a name"},
-        BadCase{R"({"experiment": "../x"})", "/experiment:", "letters"}, BadCase{R"({"subject": null})", "/:", "needs a 'subject'"},
-        BadCase{R"({"subject": {"command": ["x"]}})", "/subject:", "either 'pipeline' or 'command'"},
+        BadCase{R"({"blokcs": 3})", "/blokcs:", "did you mean 'blocks'?"},
+        BadCase{R"({"experiment": null})", "/experiment:", "needs a name"},
+        BadCase{R"({"experiment": "../x"})", "/experiment:", "letters"},
+        BadCase{R"({"subject": null})", "/:", "needs a 'subject'"},
+        BadCase{R"({"subject": {"command": ["x"]}})",
+                "/subject:", "either 'pipeline' or 'command'"},
         BadCase{"/subject/pipeline=\"tile\"", "/subject/pipeline:", "did you mean 'tiles'?"},
-        BadCase{"/subject/tile=0", "/subject/tile:", "not 0"}, BadCase{"/subject/tile=-5", "/subject/tile:", "not -5"},
-        BadCase{"/subject/tile=2.5", "/subject/tile:", "whole number"}, BadCase{"/subject/tile=18446744073709551615", "/subject/tile:", "whole number"},
+        BadCase{"/subject/tile=0", "/subject/tile:", "not 0"},
+        BadCase{"/subject/tile=-5", "/subject/tile:", "not -5"},
+        BadCase{"/subject/tile=2.5", "/subject/tile:", "whole number"},
+        BadCase{"/subject/tile=18446744073709551615", "/subject/tile:", "whole number"},
         BadCase{"/subject/input={\"set\": \"cats\"}", "/subject/input/set:", "photographs"},
         BadCase{"/subject/input={}", "/subject/input:", "exactly one"},
         BadCase{"/subject/format=\"gif\"", "/subject/format:", "png"},
-        BadCase{"/arms=[]", "/arms:", "at least one"}, BadCase{"/arms/0/supervision=\"isolated\"", "/arms/0/supervision:", "isolate"},
-        BadCase{"/arms/1/supervision/strategy=\"one_for_all\"", "/arms/1/supervision/strategy:", "one_for_one"},
+        BadCase{"/arms=[]", "/arms:", "at least one"},
+        BadCase{"/arms/0/supervision=\"isolated\"", "/arms/0/supervision:", "isolate"},
+        BadCase{"/arms/1/supervision/strategy=\"one_for_all\"",
+                "/arms/1/supervision/strategy:", "one_for_one"},
         BadCase{"/arms/1/supervision/period=\"-5s\"", "/arms/1/supervision/period:", "negative"},
-        BadCase{"/arms/1/supervision/period=\"5 parsecs\"", "/arms/1/supervision/period:", "not a duration"},
-        BadCase{"/arms/1/workers=0", "/arms/1/workers:", "not 0"}, BadCase{"/arms/1/name=\"bare\"", "/arms/1/name:", "used twice"},
+        BadCase{"/arms/1/supervision/period=\"5 parsecs\"",
+                "/arms/1/supervision/period:", "not a duration"},
+        BadCase{"/arms/1/workers=0", "/arms/1/workers:", "not 0"},
+        BadCase{"/arms/1/name=\"bare\"", "/arms/1/name:", "used twice"},
         BadCase{"/arms/0/spares=2", "/arms/0/spares:", "supervised"},
-        BadCase{"/faults/0/fault=\"process.kil\"", "/faults/0/fault:", "did you mean 'process.kill'?"},
+        BadCase{"/faults/0/fault=\"process.kil\"",
+                "/faults/0/fault:", "did you mean 'process.kill'?"},
         BadCase{"/faults/1/fault=\"native.abort\"", "/faults/1/fault:", "@POINT"},
         BadCase{"/faults/0/fault=\"process.kill@x\"", "/faults/0/fault:", "takes no point"},
-        BadCase{"/faults/0/victim/role=\"wroker\"", "/faults/0/victim/role:", "did you mean 'worker'?"},
+        BadCase{"/faults/0/victim/role=\"wroker\"",
+                "/faults/0/victim/role:", "did you mean 'worker'?"},
         BadCase{"/faults/0/victim=\"worker\"", "/faults/0/victim:", "must be an object"},
         BadCase{"/faults/0/when={\"item\": 0}", "/faults/0/when/item:", "at least 1"},
         BadCase{"/faults/0/when={\"after\": \"-1s\"}", "/faults/0/when/after:", "negative"},
@@ -100,17 +114,24 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/faults/0/when={\"item\": [9, 2]}", "/faults/0/when/item:", "empty"},
         BadCase{"/faults/0/when={\"hit\": 3}", "/faults/0/when/hit:", "unknown field"},
         BadCase{"/faults/1/victim={\"role\": \"main\"}", "/faults/1/victim:", "whoever passes it"},
-        BadCase{"/faults/0/name=\"none\"", "/faults/0/name:", "twin"}, BadCase{"/faults/1/name=\"kill\"", "/faults/1/name:", "used twice"},
-        BadCase{"/blocks=0", "/blocks:", "not 0"}, BadCase{"/timeout=\"0s\"", "/timeout:", "longer than 0"},
-        BadCase{"/expect=[\"supervise.*.items.lost == 0\"]", "/expect/0:", "did you mean 'supervised'?"},
-        BadCase{"/expect=[\"supervised.kil.items.lost == 0\"]", "/expect/0:", "did you mean 'kill'?"},
+        BadCase{"/faults/0/name=\"none\"", "/faults/0/name:", "twin"},
+        BadCase{"/faults/1/name=\"kill\"", "/faults/1/name:", "used twice"},
+        BadCase{"/blocks=0", "/blocks:", "not 0"},
+        BadCase{"/timeout=\"0s\"", "/timeout:", "longer than 0"},
+        BadCase{"/expect=[\"supervise.*.items.lost == 0\"]",
+                "/expect/0:", "did you mean 'supervised'?"},
+        BadCase{"/expect=[\"supervised.kil.items.lost == 0\"]",
+                "/expect/0:", "did you mean 'kill'?"},
         BadCase{"/expect=[\"supervised.kill.lost\"]", "/expect/0:", "compares nothing"},
         BadCase{"/gate=[{\"measure\": \"supervised.none.throughput\"}]", "/gate/0:", "margin"},
-        BadCase{"/gate=[{\"measure\": \"supervised.*.throughput\", \"margin\": \"5%\"}]", "/gate/0/measure:", "one measure of one cell"},
-        BadCase{"/gate=[{\"measure\": \"supervised.none.throughput\", \"margin\": \"five\"}]", "/gate/0/margin:", "share"}));
+        BadCase{"/gate=[{\"measure\": \"supervised.*.throughput\", \"margin\": \"5%\"}]",
+                "/gate/0/measure:", "one measure of one cell"},
+        BadCase{"/gate=[{\"measure\": \"supervised.none.throughput\", \"margin\": \"five\"}]",
+                "/gate/0/margin:", "share"}));
 
 TEST(ExperimentFile, ACommandKeepsToItsDirectory) {
-  const json base = json::parse(R"({"experiment": "c", "subject": {"command": ["./p", "in/a"], "inputs": ["in/*"], "outputs": ["out/*"]}})");
+  const json base = json::parse(
+      R"({"experiment": "c", "subject": {"command": ["./p", "in/a"], "inputs": ["in/*"], "outputs": ["out/*"]}})");
   ASSERT_TRUE(parse_experiment(base, "/somewhere"));
   for (const char* pattern : {"/etc/*", "../x", ""}) {
     json bad = base;
@@ -119,7 +140,8 @@ TEST(ExperimentFile, ACommandKeepsToItsDirectory) {
   }
   json supervised = base;
   supervised["arms"] = json::parse(R"([{"name": "a", "supervision": "isolate"}])");
-  EXPECT_THAT(parse_experiment(supervised, "/").error().message, StartsWith("/arms/0/supervision:"));
+  EXPECT_THAT(parse_experiment(supervised, "/").error().message,
+              StartsWith("/arms/0/supervision:"));
 }
 
 TEST(Plan, HasEveryCellOncePerBlockInARandomOrderOfTheSeed) {
@@ -150,11 +172,13 @@ TEST(Plan, HasEveryCellOncePerBlockInARandomOrderOfTheSeed) {
   EXPECT_GT(orders.size(), 10u);
   const auto again = make_plan(*experiment, 20, 7, 1'000'000'000);
   EXPECT_EQ(to_json(plan, *experiment), to_json(again, *experiment));
-  EXPECT_NE(to_json(plan, *experiment), to_json(make_plan(*experiment, 20, 8, 1'000'000'000), *experiment));
+  EXPECT_NE(to_json(plan, *experiment),
+            to_json(make_plan(*experiment, 20, 8, 1'000'000'000), *experiment));
 }
 
 TEST(ExperimentFile, ThoseOfTheTreeAreValid) {
-  const std::filesystem::path directory = std::filesystem::path(CRASHWORTHY_SOURCE_DIR) / "benchmarks" / "experiments";
+  const std::filesystem::path directory =
+      std::filesystem::path(CRASHWORTHY_SOURCE_DIR) / "benchmarks" / "experiments";
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
     auto file = read_experiment_file(entry.path());

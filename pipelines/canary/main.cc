@@ -1,8 +1,10 @@
 // canary: a subject that sins on purpose, to prove that the checker sees each sin and nothing else.
 //
-//   canary --output DIR [--count N] [--lose I] [--duplicate I] [--misplace I] [--corrupt I] [--half-way] [--hang]
+//   canary --output DIR [--count N] [--lose I] [--duplicate I] [--misplace I] [--corrupt I]
+//   [--half-way] [--hang]
 //
-// It writes N small images, one an item. Through the probe it claims that every item was delivered: the checker must not believe it.
+// It writes N small images, one an item. Through the probe it claims that every item was delivered:
+// the checker must not believe it.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -92,8 +94,12 @@ bool parse(int argc, char** argv, Sins& sins) {
       sins.output = value;
       continue;
     }
-    long* target = word == "--count" ? &sins.count : word == "--lose" ? &sins.lose : word == "--duplicate" ? &sins.duplicate
-                 : word == "--misplace" ? &sins.misplace : word == "--corrupt" ? &sins.corrupt : nullptr;
+    long* target = word == "--count"       ? &sins.count
+                   : word == "--lose"      ? &sins.lose
+                   : word == "--duplicate" ? &sins.duplicate
+                   : word == "--misplace"  ? &sins.misplace
+                   : word == "--corrupt"   ? &sins.corrupt
+                                           : nullptr;
     char* end = nullptr;
     if (target == nullptr) return false;
     *target = std::strtol(value, &end, 10);
@@ -109,7 +115,8 @@ int main(int argc, char** argv) {
   crashworthy::Sins sins;
   if (!crashworthy::parse(argc, argv, sins)) {
     std::fprintf(stderr,
-                 "usage: canary --output DIR [--count N] [--lose I] [--duplicate I] [--misplace I] [--corrupt I] [--half-way] [--hang]\n");
+                 "usage: canary --output DIR [--count N] [--lose I] [--duplicate I] [--misplace I] "
+                 "[--corrupt I] [--half-way] [--hang]\n");
     return 64;
   }
   return crashworthy::run(sins);
