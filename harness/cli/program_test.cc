@@ -208,6 +208,34 @@ TEST_F(Program, AFullDiskIsAHarnessErrorThatKeepsWhatWasMeasured) {
   EXPECT_THAT(finished.err, HasSubstr("No space left on device"));
 }
 
+// The lines of the documents that begin with `crashworthy `, in blocks marked `sh`.
+std::vector<std::string> documented_commands() {
+  std::vector<std::string> commands;
+  std::vector<fs::path> documents{fs::path(CRASHWORTHY_SOURCE_DIR) / "README.md"};
+  for (const auto& entry : fs::directory_iterator(fs::path(CRASHWORTHY_SOURCE_DIR) / "docs")) documents.push_back(entry.path());
+  for (const fs::path& document : documents) {
+    std::ifstream lines(document);
+    bool shell = false;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("```")) shell = line == "```sh";
+      if (shell && line.starts_with("crashworthy ")) commands.push_back(line);
+    }
+  }
+  return commands;
+}
+
+TEST_F(Program, CommandsShownInDocumentsRun) {
+  write("my_pipeline", "#!/bin/sh\nfor f in $1*; do sleep 0.02; cp $f $2; done\n", true);
+  for (const char* name : {"in/a", "in/b", "in/c", "in/d"}) write(name, std::string("content of ") + name);
+  const std::vector<std::string> commands = documented_commands();
+  EXPECT_GE(commands.size(), 4u);
+  for (const std::string& command : commands) {
+    const std::string script = "PATH=" + std::string(CRASHWORTHY_PROGRAM_DIR) + ":$PATH; " + command;
+    const Finished finished = run_program({"/bin/sh", "-c", script}, directory_.path());
+    EXPECT_EQ(finished.exit_code, 0) << command << "\n" << finished.out << finished.err;
+  }
+}
+
 TEST_F(Program, HelpAndListsGoToStdout) {
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
            {"--help"}, {"run", "--help"}, {"faults"}, {"faults", "process.kill"}, {"--version"}}) {
