@@ -58,10 +58,19 @@ void set_allocator_policy(const Settings& settings) {
   ::mallopt(M_ARENA_MAX, threads ? settings.workers + 1 : 1);
 }
 
+// Under a limit of the address space the stack cannot grow either, and a process whose stack cannot
+// grow dies of SIGSEGV, with no error told. So ours grows now; it never shrinks.
+[[gnu::noinline]] void grow_stack() {
+  constexpr std::size_t kStack = 512 * 1024;
+  volatile char room[kStack];
+  for (std::size_t i = 0; i < kStack; i += 4096) room[i] = 0;
+}
+
 }  // namespace
 
 void set_up_process(const Settings& settings, const Probe& probe) {
   set_allocator_policy(settings);
+  grow_stack();
   error_probe = probe;
   watch_opencv_errors();
   set_opencv_observer(tell_error);
