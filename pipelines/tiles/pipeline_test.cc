@@ -208,10 +208,10 @@ TEST_F(BadInputs, TooLargeForAFrameAndAboveTheLimitOfOpenCv) {
               HasSubstr("--frame-bytes"));
   EXPECT_THAT(only("b-wide.ppm", {"--frame-bytes", "64K"}), HasSubstr("--format ppm"));
   EXPECT_THAT(only("b-wide.ppm", {"--tile", "1", "--frame-bytes", "64K"}), HasSubstr("ppm"));
-  // 65535 x 32768 pixels are more than OpenCV decodes, though not more than the frame holds.
+  // 65000 x 32768 pixels are more than OpenCV decodes, though not more than the frame holds.
   std::string vast = encode_image(".jpg", random_image(200, 150, 3, 40, 1)).value();
   const std::size_t size_at = vast.find("\xFF\xC0") + 5;
-  vast.replace(size_at, 4, std::string("\x80\x00\xFF\xFF", 4));
+  vast.replace(size_at, 4, std::string("\x80\x00\xFD\xE8", 4));
   put("b-vast.jpg", vast);
   EXPECT_THAT(only("b-vast.jpg", {"--frame-bytes", "8G", "--max-demand", "1"}),
               HasSubstr("OpenCV's limit"));
