@@ -1,7 +1,7 @@
 // native.abort@POINT: the victim itself calls abort() when it passes the point on the chosen hit.
 //
-// The proof is the victim's own: its hit record, and the siginfo of its SIGABRT (sent by itself), written to memory that survives
-// it; and its wait status, from whoever reaped it.
+// The proof is the victim's own: its hit record, and the siginfo of its SIGABRT (sent by itself),
+// written to memory that survives it; and its wait status, from whoever reaped it.
 #include <csignal>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -44,10 +44,13 @@ class PointInjection : public Injection {
 
   Outcome confirm(const InjectionEvidence& evidence) override {
     const std::uint64_t hits = table().entries[0].hits.load();
-    const std::uint32_t firings = std::min<std::uint32_t>(table().firing_count.load(), point::kMaxFirings);
+    const std::uint32_t firings =
+        std::min<std::uint32_t>(table().firing_count.load(), point::kMaxFirings);
     if (firings == 0) {
-      return {"not_activated", "the point '" + fault_.point + "' was passed " + std::to_string(hits) + " times, hit " +
-                                   std::to_string(*trigger_.hit) + " was to fire", std::nullopt};
+      return {"not_activated",
+              "the point '" + fault_.point + "' was passed " + std::to_string(hits) +
+                  " times, hit " + std::to_string(*trigger_.hit) + " was to fire",
+              std::nullopt};
     }
     WorkerTracker tracker;
     tracker.add(evidence.records);
@@ -56,7 +59,10 @@ class PointInjection : public Injection {
       if (outcome.name != "confirmed") return outcome;
     }
     if (firings < static_cast<std::uint32_t>(fault_.repeat_times)) {
-      return {"not_activated", std::to_string(firings) + " of " + std::to_string(fault_.repeat_times) + " repeats fired", std::nullopt};
+      return {
+          "not_activated",
+          std::to_string(firings) + " of " + std::to_string(fault_.repeat_times) + " repeats fired",
+          std::nullopt};
     }
     const point::Firing& first = table().firings[0];
     victim_.pid = first.pid;
@@ -67,16 +73,21 @@ class PointInjection : public Injection {
  private:
   point::Table& table() const { return *reinterpret_cast<point::Table*>(memory_.data()); }
 
-  Outcome confirm_one(const point::Firing& firing, const InjectionEvidence& evidence, const WorkerTracker& tracker) {
+  Outcome confirm_one(const point::Firing& firing, const InjectionEvidence& evidence,
+                      const WorkerTracker& tracker) {
     const ObservedEnd* death = nullptr;
     for (const ObservedEnd& end : evidence.ends) {
-      if (end.pid == firing.pid && (death == nullptr || end.time_ns >= firing.time_ns.load())) death = &end;
+      if (end.pid == firing.pid && (death == nullptr || end.time_ns >= firing.time_ns.load()))
+        death = &end;
     }
     json proof{{"pid", firing.pid},
                {"tid", firing.tid},
                {"hit", firing.hit},
                {"hit_ns", firing.time_ns.load()},
-               {"siginfo", {{"signal", firing.signal}, {"code", firing.signal_code}, {"sender", firing.signal_sender}}},
+               {"siginfo",
+                {{"signal", firing.signal},
+                 {"code", firing.signal_code},
+                 {"sender", firing.signal_sender}}},
                {"status", death == nullptr ? json(nullptr) : json(death->status.describe())}};
     if (const auto worker = tracker.by_pid(firing.pid)) {
       proof["worker"] = worker->worker;
@@ -84,9 +95,11 @@ class PointInjection : public Injection {
     }
     log_step("evidence", proof);
     if (firing.signal != SIGABRT || firing.signal_sender != firing.pid) {
-      return {"indeterminate", "the victim passed the hit, but its own SIGABRT was not seen", std::nullopt};
+      return {"indeterminate", "the victim passed the hit, but its own SIGABRT was not seen",
+              std::nullopt};
     }
-    if (death == nullptr) return {"indeterminate", "the victim aborted, but nobody reported its end", std::nullopt};
+    if (death == nullptr)
+      return {"indeterminate", "the victim aborted, but nobody reported its end", std::nullopt};
     if (!death->status.signalled() || death->status.signal() != SIGABRT) {
       return {"indeterminate", "the victim aborted, but " + death->status.describe(), std::nullopt};
     }
@@ -98,9 +111,10 @@ class PointInjection : public Injection {
 
 }  // namespace
 
-std::unique_ptr<Injection> make_point_injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed,
-                                                StepLog log) {
-  return std::make_unique<PointInjection>(std::move(fault), trigger, seed, disarmed, std::move(log));
+std::unique_ptr<Injection> make_point_injection(FaultSpec fault, ResolvedTrigger trigger,
+                                                std::uint64_t seed, bool disarmed, StepLog log) {
+  return std::make_unique<PointInjection>(std::move(fault), trigger, seed, disarmed,
+                                          std::move(log));
 }
 
 }  // namespace crashworthy

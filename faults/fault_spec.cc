@@ -15,11 +15,13 @@ using nlohmann::json;
 
 constexpr std::array<const char*, 4> kRoleNames{"worker", "main", "supervisor", "any"};
 
-// Where a fault without `when` strikes: in this part of the golden run's duration, past start-up and before the end.
+// Where a fault without `when` strikes: in this part of the golden run's duration, past start-up
+// and before the end.
 constexpr double kDefaultFrom = 0.3;
 constexpr double kDefaultTo = 0.7;
 
-Result<Range> read_range(const json& value, const std::string& pointer, Result<std::int64_t> (*read)(const json&)) {
+Result<Range> read_range(const json& value, const std::string& pointer,
+                         Result<std::int64_t> (*read)(const json&)) {
   const auto at = [&](const json& element) -> Result<std::int64_t> {
     auto number = read(element);
     if (!number) return field_error(pointer, number.error().message, number.error().hint);
@@ -41,7 +43,8 @@ Result<std::int64_t> read_count(const json& value) {
 }
 
 Result<std::int64_t> read_duration(const json& value) {
-  if (!value.is_string()) return usage_error("must be a duration such as \"200ms\", not " + value.dump());
+  if (!value.is_string())
+    return usage_error("must be a duration such as \"200ms\", not " + value.dump());
   auto duration = parse_duration(value.get<std::string>());
   if (!duration) return duration.error();
   return duration->count();
@@ -79,7 +82,8 @@ Result<void> read_repeat(const json& object, const std::string& pointer, FaultSp
 
 Result<void> read_when(const json& object, const std::string& pointer, FaultSpec& fault) {
   const bool by_hit = fault.row().mechanism == Mechanism::kFaultPoint;
-  const std::vector<std::string> known = by_hit ? std::vector<std::string>{"hit", "repeat"} : std::vector<std::string>{"item", "after"};
+  const std::vector<std::string> known = by_hit ? std::vector<std::string>{"hit", "repeat"}
+                                                : std::vector<std::string>{"item", "after"};
   if (auto valid = require_object(object, pointer, known); !valid) return valid;
   for (const auto& [key, value] : object.items()) {
     const std::string here = pointer + "/" + key;
@@ -91,13 +95,16 @@ Result<void> read_when(const json& object, const std::string& pointer, FaultSpec
     if (!range) return range.error();
     (key == "item" ? fault.item : key == "hit" ? fault.hit : fault.after_ns) = *range;
   }
-  if (fault.item && fault.after_ns) return field_error(pointer, "'item' and 'after' exclude each other");
+  if (fault.item && fault.after_ns)
+    return field_error(pointer, "'item' and 'after' exclude each other");
   return {};
 }
 
 Result<void> read_set(const json& object, const std::string& pointer, FaultSpec& fault) {
   const bool has_headroom = fault.row().mechanism == Mechanism::kResourceLimit;
-  if (auto valid = require_object(object, pointer, has_headroom ? std::vector<std::string>{"headroom"} : std::vector<std::string>{});
+  if (auto valid = require_object(
+          object, pointer,
+          has_headroom ? std::vector<std::string>{"headroom"} : std::vector<std::string>{});
       !valid) {
     return valid;
   }
@@ -117,15 +124,18 @@ Result<void> read_fault_name(const json& object, const std::string& pointer, Fau
   fault.point = at == std::string::npos ? "" : name->substr(at + 1);
   const FaultRow* row = find_fault(fault.fault);
   if (row == nullptr) {
-    return field_error(pointer + "/fault", "unknown fault '" + fault.fault + "'", suggest(fault.fault, fault_names()));
+    return field_error(pointer + "/fault", "unknown fault '" + fault.fault + "'",
+                       suggest(fault.fault, fault_names()));
   }
   if (row->needs_point && fault.point.empty()) {
-    return field_error(pointer + "/fault", "'" + fault.fault + "' needs a point", "write \"" + fault.fault + "@POINT\"");
+    return field_error(pointer + "/fault", "'" + fault.fault + "' needs a point",
+                       "write \"" + fault.fault + "@POINT\"");
   }
   if (!row->needs_point && at != std::string::npos) {
     return field_error(pointer + "/fault", "'" + fault.fault + "' takes no point");
   }
-  if (fault.point.size() >= 48) return field_error(pointer + "/fault", "the point's name is longer than 47 bytes");
+  if (fault.point.size() >= 48)
+    return field_error(pointer + "/fault", "the point's name is longer than 47 bytes");
   return {};
 }
 
@@ -144,21 +154,28 @@ const FaultRow& FaultSpec::row() const {
 }
 
 Result<FaultSpec> parse_fault(const json& object, const std::string& pointer) {
-  if (auto valid = require_object(object, pointer, {"name", "fault", "victim", "when", "set"}); !valid) return valid.error();
+  if (auto valid = require_object(object, pointer, {"name", "fault", "victim", "when", "set"});
+      !valid)
+    return valid.error();
   FaultSpec fault;
   if (auto read = read_fault_name(object, pointer, fault); !read) return read.error();
-  auto name = read_string(object, pointer, "name", fault.point.empty() ? fault.fault : fault.fault + "@" + fault.point);
+  auto name = read_string(object, pointer, "name",
+                          fault.point.empty() ? fault.fault : fault.fault + "@" + fault.point);
   if (!name) return name.error();
   fault.name = *name;
   if (fault.name.empty() || fault.name == "none") {
-    return field_error(pointer + "/name", "'" + fault.name + "' is no name for a fault: 'none' is the twin, which is always added");
+    return field_error(
+        pointer + "/name",
+        "'" + fault.name + "' is no name for a fault: 'none' is the twin, which is always added");
   }
   using Reader = Result<void> (*)(const json&, const std::string&, FaultSpec&);
-  const std::pair<const char*, Reader> parts[] = {{"victim", read_victim}, {"when", read_when}, {"set", read_set}};
+  const std::pair<const char*, Reader> parts[] = {
+      {"victim", read_victim}, {"when", read_when}, {"set", read_set}};
   for (const auto& [key, read] : parts) {
     if (!object.contains(key)) continue;
     if (fault.row().needs_point && std::string(key) == "victim") {
-      return field_error(pointer + "/victim", "the victim of a fault point is whoever passes it on the chosen hit");
+      return field_error(pointer + "/victim",
+                         "the victim of a fault point is whoever passes it on the chosen hit");
     }
     if (auto done = read(object[key], pointer + "/" + key, fault); !done) return done.error();
   }
@@ -166,10 +183,12 @@ Result<FaultSpec> parse_fault(const json& object, const std::string& pointer) {
   return fault;
 }
 
-ResolvedTrigger resolve_trigger(const FaultSpec& fault, std::uint64_t seed, std::int64_t golden_ns) {
+ResolvedTrigger resolve_trigger(const FaultSpec& fault, std::uint64_t seed,
+                                std::int64_t golden_ns) {
   Random random(seed);
   const auto draw = [&](const Range& range) {
-    return range.low + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(range.high - range.low) + 1));
+    return range.low + static_cast<std::int64_t>(
+                           random.below(static_cast<std::uint64_t>(range.high - range.low) + 1));
   };
   ResolvedTrigger trigger;
   if (fault.item) {
@@ -180,7 +199,8 @@ ResolvedTrigger resolve_trigger(const FaultSpec& fault, std::uint64_t seed, std:
     trigger.after_ns = draw(*fault.after_ns);
   } else {
     const auto length = static_cast<double>(golden_ns);
-    trigger.after_ns = draw({static_cast<std::int64_t>(length * kDefaultFrom), static_cast<std::int64_t>(length * kDefaultTo)});
+    trigger.after_ns = draw({static_cast<std::int64_t>(length * kDefaultFrom),
+                             static_cast<std::int64_t>(length * kDefaultTo)});
   }
   return trigger;
 }
@@ -190,13 +210,16 @@ json to_json(const FaultSpec& fault) {
               {"fault", fault.point.empty() ? fault.fault : fault.fault + "@" + fault.point},
               {"when", json::object()}};
   if (!fault.row().needs_point) {
-    object["victim"] = {{"role", role_name(fault.victim.role)}, {"holding_item", fault.victim.holding_item}};
+    object["victim"] = {{"role", role_name(fault.victim.role)},
+                        {"holding_item", fault.victim.holding_item}};
   }
   if (fault.item) object["when"]["item"] = range_json(*fault.item);
   if (fault.hit) object["when"]["hit"] = range_json(*fault.hit);
   if (fault.after_ns) object["when"]["after_ns"] = range_json(*fault.after_ns);
-  if (fault.row().needs_point) object["when"]["repeat"] = {{"times", fault.repeat_times}, {"every", fault.repeat_every}};
-  if (fault.row().mechanism == Mechanism::kResourceLimit) object["set"] = {{"headroom", fault.headroom}};
+  if (fault.row().needs_point)
+    object["when"]["repeat"] = {{"times", fault.repeat_times}, {"every", fault.repeat_every}};
+  if (fault.row().mechanism == Mechanism::kResourceLimit)
+    object["set"] = {{"headroom", fault.headroom}};
   return object;
 }
 

@@ -1,4 +1,5 @@
-// What to inject, into whom, when: one fault of an experiment, as written and as resolved for a block.
+// What to inject, into whom, when: one fault of an experiment, as written and as resolved for a
+// block.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ struct VictimRule {
   bool holding_item = false;
 };
 
-// A number, or a range from which one is drawn a block, so that repeated trials do not all hit the same moment.
+// A number, or a range from which one is drawn a block, so that repeated trials do not all hit the
+// same moment.
 struct Range {
   std::int64_t low = 0;
   std::int64_t high = 0;
@@ -47,7 +49,8 @@ struct ResolvedTrigger {
   std::optional<std::int64_t> after_ns;
 };
 
-// Reads {"name", "fault": "NAME[@POINT]", "victim", "when", "set"}. `pointer` is the JSON pointer of the object, for messages.
+// Reads {"name", "fault": "NAME[@POINT]", "victim", "when", "set"}. `pointer` is the JSON pointer
+// of the object, for messages.
 Result<FaultSpec> parse_fault(const nlohmann::json& object, const std::string& pointer);
 
 // Draws the moment. `golden_ns` is the duration of a fault-free run, for a fault without `when`.

@@ -12,15 +12,24 @@ using nlohmann::json;
 
 }  // namespace
 
-Injection::Injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed, StepLog log)
-    : fault_(std::move(fault)), trigger_(trigger), random_(seed), disarmed_(disarmed), log_(std::move(log)) {}
+Injection::Injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed,
+                     StepLog log)
+    : fault_(std::move(fault)),
+      trigger_(trigger),
+      random_(seed),
+      disarmed_(disarmed),
+      log_(std::move(log)) {}
 
-Result<std::unique_ptr<Injection>> Injection::plan(const FaultSpec& fault, const ResolvedTrigger& trigger, std::uint64_t seed,
-                                                   bool disarmed, StepLog log) {
+Result<std::unique_ptr<Injection>> Injection::plan(const FaultSpec& fault,
+                                                   const ResolvedTrigger& trigger,
+                                                   std::uint64_t seed, bool disarmed, StepLog log) {
   switch (fault.row().mechanism) {
-    case Mechanism::kSignal: return make_signal_injection(fault, trigger, seed, disarmed, std::move(log));
-    case Mechanism::kFaultPoint: return make_point_injection(fault, trigger, seed, disarmed, std::move(log));
-    case Mechanism::kResourceLimit: return make_limit_injection(fault, trigger, seed, disarmed, std::move(log));
+    case Mechanism::kSignal:
+      return make_signal_injection(fault, trigger, seed, disarmed, std::move(log));
+    case Mechanism::kFaultPoint:
+      return make_point_injection(fault, trigger, seed, disarmed, std::move(log));
+    case Mechanism::kResourceLimit:
+      return make_limit_injection(fault, trigger, seed, disarmed, std::move(log));
   }
   return usage_error("fault '" + fault.fault + "' has no mechanism");
 }
@@ -28,7 +37,9 @@ Result<std::unique_ptr<Injection>> Injection::plan(const FaultSpec& fault, const
 Result<void> Injection::prepare(ProbeRing&) { return {}; }
 
 Result<void> Injection::arm(ProbeRing& ring) {
-  log_step("plan", {{"fault", to_json(fault_)}, {"trigger", to_json(trigger_)}, {"disarmed", disarmed_}}, true);
+  log_step("plan",
+           {{"fault", to_json(fault_)}, {"trigger", to_json(trigger_)}, {"disarmed", disarmed_}},
+           true);
   if (auto prepared = prepare(ring); !prepared) return prepared;
   if (trigger_.item) ring.watch(ProbeEvent::kTaken, static_cast<std::uint64_t>(*trigger_.item));
   state_ = InjectionState::kArmed;
@@ -41,7 +52,8 @@ std::optional<std::int64_t> Injection::fire_after_ns() const { return trigger_.a
 void Injection::on_trigger(SubjectView& subject, ProbeRing& ring, bool by_time) {
   ring.clear_event();
   if (state_ != InjectionState::kArmed || !skipped_.empty() || disarmed_ || trigger_.hit) return;
-  if (trigger_.item && ring.count(ProbeEvent::kTaken) < static_cast<std::uint64_t>(*trigger_.item)) return;
+  if (trigger_.item && ring.count(ProbeEvent::kTaken) < static_cast<std::uint64_t>(*trigger_.item))
+    return;
   if (trigger_.after_ns && !by_time && watch_step_ == 0) return;
   subject.refresh();
   if (fire(subject)) {
@@ -69,7 +81,7 @@ void Injection::finish(const InjectionEvidence& evidence) {
   log_step("confirm", {{"outcome", outcome.name}, {"reason", outcome.reason}});
   log_step("heal", {{"done", heal()}});
   log_step("confirm_healed", {{"processes_left", 0}});
-  json result{{"type", "injection_result"}, {"time_ns", now_ns()},       {"fault", fault_.fault},
+  json result{{"type", "injection_result"}, {"time_ns", now_ns()},      {"fault", fault_.fault},
               {"outcome", outcome.name},    {"reason", outcome.reason}, {"victim", victim_json()}};
   result["activated_ns"] = outcome.activated_ns ? json(*outcome.activated_ns) : json(nullptr);
   log_(std::move(result), false);
@@ -120,7 +132,9 @@ std::optional<Victim> Injection::pick_victim(SubjectView& subject) {
 
 json Injection::victim_json() const {
   if (victim_.pid == 0 && victim_.host_pid == 0) return nullptr;
-  json object{{"role", role_name(fault_.victim.role)}, {"pid", victim_.pid}, {"host_pid", victim_.host_pid}};
+  json object{{"role", role_name(fault_.victim.role)},
+              {"pid", victim_.pid},
+              {"host_pid", victim_.host_pid}};
   if (victim_.worker) {
     object["worker"] = victim_.worker->worker;
     object["incarnation"] = victim_.worker->incarnation;

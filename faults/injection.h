@@ -1,4 +1,5 @@
-// One injection: plan, arm, fire, confirm, heal, confirm healed, each step stamped and handed to the history as it happens.
+// One injection: plan, arm, fire, confirm, heal, confirm healed, each step stamped and handed to
+// the history as it happens.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ struct InjectionEvidence {
   std::vector<ProbeRecord> records;  // All of the trial.
 };
 
-// Where the steps are written: the trial's history. `synced`: before returning it must be on the disk.
+// Where the steps are written: the trial's history. `synced`: before returning it must be on the
+// disk.
 using StepLog = std::function<void(nlohmann::json step, bool synced)>;
 
 class Injection {
@@ -40,37 +42,42 @@ class Injection {
   virtual ~Injection() = default;
 
   // Prepares an injection of `fault`. `disarmed`: everything is done but the firing.
-  static Result<std::unique_ptr<Injection>> plan(const FaultSpec& fault, const ResolvedTrigger& trigger, std::uint64_t seed,
+  static Result<std::unique_ptr<Injection>> plan(const FaultSpec& fault,
+                                                 const ResolvedTrigger& trigger, std::uint64_t seed,
                                                  bool disarmed, StepLog log);
 
   // Before the launch. The plan is on disk when this returns.
   Result<void> arm(ProbeRing& ring);
 
-  // What the subject must inherit: (our descriptor, variable to which its number there is appended).
+  // What the subject must inherit: (our descriptor, variable to which its number there is
+  // appended).
   virtual std::optional<std::pair<int, std::string>> inherited() const { return std::nullopt; }
 
   // The delay after the launch at which to call fire(), if the trigger is a time.
   std::optional<std::int64_t> fire_after_ns() const;
 
-  // The trigger may have come: by time (`by_time`), or because the probe's watched count was reached. Does nothing unless it has.
+  // The trigger may have come: by time (`by_time`), or because the probe's watched count was
+  // reached. Does nothing unless it has.
   void on_trigger(SubjectView& subject, ProbeRing& ring, bool by_time);
 
-  // After the subject's end: decides the outcome from the evidence, heals, confirms it, and writes "injection_result".
+  // After the subject's end: decides the outcome from the evidence, heals, confirms it, and writes
+  // "injection_result".
   void finish(const InjectionEvidence& evidence);
 
   bool fired() const { return state_ >= InjectionState::kFired; }
 
   // For the mechanisms; others use plan().
-  Injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed, StepLog log);
+  Injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed,
+            StepLog log);
 
  protected:
-
   struct Outcome {
     std::string name;  // confirmed, not_activated, skipped, indeterminate
     std::string reason;
     std::optional<std::int64_t> activated_ns;
   };
-  // Fires at once; false when it has to wait for a better moment (no victim holds an item just now).
+  // Fires at once; false when it has to wait for a better moment (no victim holds an item just
+  // now).
   virtual bool fire(SubjectView& subject) = 0;
   virtual Outcome confirm(const InjectionEvidence& evidence) = 0;
   // Undoes what still lasts; returns what was done for the record.
@@ -92,11 +99,15 @@ class Injection {
   InjectionState state_ = InjectionState::kPlanned;
   std::string skipped_;
   Victim victim_;
-  std::uint64_t watch_step_ = 0;  // Not 0: the trigger has come, and a victim is looked for at each unit of work begun.
+  std::uint64_t watch_step_ =
+      0;  // Not 0: the trigger has come, and a victim is looked for at each unit of work begun.
 };
 
-std::unique_ptr<Injection> make_signal_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed, bool disarmed, StepLog);
-std::unique_ptr<Injection> make_point_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed, bool disarmed, StepLog);
-std::unique_ptr<Injection> make_limit_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed, bool disarmed, StepLog);
+std::unique_ptr<Injection> make_signal_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed,
+                                                 bool disarmed, StepLog);
+std::unique_ptr<Injection> make_point_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed,
+                                                bool disarmed, StepLog);
+std::unique_ptr<Injection> make_limit_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed,
+                                                bool disarmed, StepLog);
 
 }  // namespace crashworthy

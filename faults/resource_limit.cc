@@ -1,7 +1,9 @@
-// resource.mem_cap: RLIMIT_AS of a live process is set to what it has mapped already (and `headroom`), by prlimit(2).
+// resource.mem_cap: RLIMIT_AS of a live process is set to what it has mapped already (and
+// `headroom`), by prlimit(2).
 //
-// The limit is read back at once. It counts as activated when an allocation failed in the victim afterwards: the probe's error
-// record with OpenCV's "insufficient memory", which comes from inside the library's own failed call.
+// The limit is read back at once. It counts as activated when an allocation failed in the victim
+// afterwards: the probe's error record with OpenCV's "insufficient memory", which comes from inside
+// the library's own failed call.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -31,14 +33,20 @@ class LimitInjection : public Injection {
     if (!victim || victim->host_pid == 0) return false;
     victim_ = std::move(*victim);
     auto mapped = mapped_bytes(victim_.host_pid);
-    if (!mapped || ::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &before_) != 0) return give_up("read the victim's limit");
+    if (!mapped || ::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &before_) != 0)
+      return give_up("read the victim's limit");
     rlimit wanted = before_;
     wanted.rlim_cur = static_cast<rlim_t>(*mapped + fault_.headroom);
-    log_step("fire", {{"limit", "RLIMIT_AS"}, {"mapped_bytes", *mapped}, {"bytes", wanted.rlim_cur}, {"victim", victim_json()}});
-    if (::prlimit(victim_.host_pid, RLIMIT_AS, &wanted, nullptr) != 0) return give_up("set the victim's limit");
+    log_step("fire", {{"limit", "RLIMIT_AS"},
+                      {"mapped_bytes", *mapped},
+                      {"bytes", wanted.rlim_cur},
+                      {"victim", victim_json()}});
+    if (::prlimit(victim_.host_pid, RLIMIT_AS, &wanted, nullptr) != 0)
+      return give_up("set the victim's limit");
     applied_ns_ = now_ns();
     rlimit found{};
-    if (::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &found) != 0 || found.rlim_cur != wanted.rlim_cur) {
+    if (::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &found) != 0 ||
+        found.rlim_cur != wanted.rlim_cur) {
       return give_up("read the victim's limit back");
     }
     log_step("fired", {{"applied_ns", applied_ns_}, {"read_back", found.rlim_cur}});
@@ -47,16 +55,19 @@ class LimitInjection : public Injection {
 
   Outcome confirm(const InjectionEvidence& evidence) override {
     for (const ProbeRecord& record : evidence.records) {
-      const bool failed = record.event == static_cast<std::uint16_t>(ProbeEvent::kError) && record.value == kOutOfMemoryCode;
+      const bool failed = record.event == static_cast<std::uint16_t>(ProbeEvent::kError) &&
+                          record.value == kOutOfMemoryCode;
       if (!failed || record.pid != victim_.pid || record.time_ns < applied_ns_) continue;
       log_step("evidence", {{"allocation_failed_ns", record.time_ns}, {"item", record.item}});
       return {"confirmed", "", record.time_ns};
     }
-    return {"not_activated", "the limit held, but no allocation of the victim failed", std::nullopt};
+    return {"not_activated", "the limit held, but no allocation of the victim failed",
+            std::nullopt};
   }
 
   std::string heal() override {
-    if (applied_ns_ == 0 || has_ended(victim_.pidfd.get())) return "nothing to undo: the limit ended with the victim";
+    if (applied_ns_ == 0 || has_ended(victim_.pidfd.get()))
+      return "nothing to undo: the limit ended with the victim";
     ::prlimit(victim_.host_pid, RLIMIT_AS, &before_, nullptr);
     return "limit restored";
   }
@@ -83,9 +94,10 @@ class LimitInjection : public Injection {
 
 }  // namespace
 
-std::unique_ptr<Injection> make_limit_injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed,
-                                                StepLog log) {
-  return std::make_unique<LimitInjection>(std::move(fault), trigger, seed, disarmed, std::move(log));
+std::unique_ptr<Injection> make_limit_injection(FaultSpec fault, ResolvedTrigger trigger,
+                                                std::uint64_t seed, bool disarmed, StepLog log) {
+  return std::make_unique<LimitInjection>(std::move(fault), trigger, seed, disarmed,
+                                          std::move(log));
 }
 
 }  // namespace crashworthy

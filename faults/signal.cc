@@ -1,7 +1,8 @@
 // process.kill: SIGKILL through the victim's pidfd.
 //
-// Whether a victim holds an item can only be known while it cannot move: it is stopped first, looked at, and killed or let go on.
-// The clock starts when pidfd_send_signal(SIGKILL) has returned; the pidfd and the wait status confirm the death.
+// Whether a victim holds an item can only be known while it cannot move: it is stopped first,
+// looked at, and killed or let go on. The clock starts when pidfd_send_signal(SIGKILL) has
+// returned; the pidfd and the wait status confirm the death.
 #include <csignal>
 #include <nlohmann/json.hpp>
 
@@ -33,7 +34,8 @@ class SignalInjection : public Injection {
   }
 
   Outcome confirm(const InjectionEvidence& evidence) override {
-    if (!has_ended(victim_.pidfd.get())) return {"indeterminate", "the victim was still alive at the end", std::nullopt};
+    if (!has_ended(victim_.pidfd.get()))
+      return {"indeterminate", "the victim was still alive at the end", std::nullopt};
     std::optional<WaitStatus> status = exit_status_from_kernel(victim_.pidfd.get());
     for (const ObservedEnd& end : evidence.ends) {
       if (!status && victim_.pid != 0 && end.pid == victim_.pid) status = end.status;
@@ -41,7 +43,8 @@ class SignalInjection : public Injection {
     if (!status) return {"indeterminate", "the victim died, but nobody saw of what", std::nullopt};
     log_step("evidence", {{"status", status->describe()}, {"raw", status->raw()}});
     if (!status->signalled() || status->signal() != SIGKILL) {
-      return {"not_activated", "the victim " + status->describe() + " before the signal reached it", std::nullopt};
+      return {"not_activated", "the victim " + status->describe() + " before the signal reached it",
+              std::nullopt};
     }
     return {"confirmed", "", sent_ns_};
   }
@@ -58,7 +61,8 @@ class SignalInjection : public Injection {
         return true;
       }
     }
-    (void)send_signal(victim.pidfd.get(), SIGCONT);  // If it has ended meanwhile, there is nothing to continue.
+    (void)send_signal(victim.pidfd.get(),
+                      SIGCONT);  // If it has ended meanwhile, there is nothing to continue.
     return false;
   }
 
@@ -81,9 +85,10 @@ class SignalInjection : public Injection {
 
 }  // namespace
 
-std::unique_ptr<Injection> make_signal_injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed,
-                                                 StepLog log) {
-  return std::make_unique<SignalInjection>(std::move(fault), trigger, seed, disarmed, std::move(log));
+std::unique_ptr<Injection> make_signal_injection(FaultSpec fault, ResolvedTrigger trigger,
+                                                 std::uint64_t seed, bool disarmed, StepLog log) {
+  return std::make_unique<SignalInjection>(std::move(fault), trigger, seed, disarmed,
+                                           std::move(log));
 }
 
 }  // namespace crashworthy

@@ -27,7 +27,8 @@ void WorkerTracker::add(std::span<const ProbeRecord> records) {
         if (current && place.state.pid == record.pid) place.dead = true;
         break;
       default:
-        if (place.state.incarnation == 0) places_.erase(record.worker);  // No worker: a record of the coordinator.
+        if (place.state.incarnation == 0)
+          places_.erase(record.worker);  // No worker: a record of the coordinator.
         break;
     }
   }

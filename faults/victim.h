@@ -1,4 +1,5 @@
-// Whom a fault strikes: the workers of a subject as its probe tells of them, and the processes the harness can reach.
+// Whom a fault strikes: the workers of a subject as its probe tells of them, and the processes the
+// harness can reach.
 #pragma once
 
 #include <sys/types.h>
@@ -37,7 +38,8 @@ class WorkerTracker {
   std::vector<WorkerState> alive() const;
   // The worker `pid` was, alive or dead; empty when the probe never told of it.
   std::optional<WorkerState> by_pid(std::int32_t pid) const;
-  // The pid that coordinates the others, told by its reports of deaths or takings; empty while unknown.
+  // The pid that coordinates the others, told by its reports of deaths or takings; empty while
+  // unknown.
   bool any() const { return !places_.empty(); }
 
  private:
@@ -46,10 +48,12 @@ class WorkerTracker {
     bool dead = false;
   };
   std::map<std::uint32_t, Place> places_;
-  std::map<std::int32_t, WorkerState> last_;  // By pid, with what it held when it was last heard of.
+  std::map<std::int32_t, WorkerState>
+      last_;  // By pid, with what it held when it was last heard of.
 };
 
-// What an injection may ask of the running subject. Implemented by the trial runner; a fake in unit tests.
+// What an injection may ask of the running subject. Implemented by the trial runner; a fake in unit
+// tests.
 class SubjectView {
  public:
   virtual ~SubjectView() = default;

@@ -27,14 +27,16 @@ constexpr std::array<MeasureRow, 11> kMeasures{{{"throughput", "items/s"},
                                                 {"equivalent_outage", "ns"},
                                                 {"redone", "count"},
                                                 {"protection_cost", "ratio"}}};
-constexpr std::array<const char*, 9> kItemNames{"offered", "ok",         "corrupt",   "failed", "lost",
-                                                "unfinished", "duplicated", "misplaced", "redone"};
+constexpr std::array<const char*, 9> kItemNames{"offered",    "ok",        "corrupt",
+                                                "failed",     "lost",      "unfinished",
+                                                "duplicated", "misplaced", "redone"};
 
 std::string known_measures() {
   std::string names;
   for (const MeasureRow& row : kMeasures) names += std::string(row.name) + ", ";
   names += "recovered, items.";
-  for (const char* name : kItemNames) names += std::string(name) + (name == kItemNames.back() ? "" : "|");
+  for (const char* name : kItemNames)
+    names += std::string(name) + (name == kItemNames.back() ? "" : "|");
   return names;
 }
 
@@ -63,7 +65,8 @@ Result<double> parse_value(std::string_view text, const MeasurePath& path) {
   const char* end = text.data() + text.size();
   auto [rest, failure] = std::from_chars(text.data(), end, value);
   if (failure != std::errc()) return usage_error("'" + std::string(text) + "' is not a number");
-  const std::string_view unit = trimmed(std::string_view(rest, static_cast<std::size_t>(end - rest)));
+  const std::string_view unit =
+      trimmed(std::string_view(rest, static_cast<std::size_t>(end - rest)));
   if (unit == "%") return value / 100;
   if (unit.empty() || unit == "/s" || unit == "items/s") return value;
   return usage_error("'" + std::string(unit) + "' is no unit of " + path.measure);
@@ -93,7 +96,8 @@ bool compare_exactly(double found, const std::string& comparison, double wanted)
 
 enum class Truth { kTrue, kUndecided, kFalse };
 
-// The whole interval must lie on the right side; all of it on the wrong side is false; else nobody knows.
+// The whole interval must lie on the right side; all of it on the wrong side is false; else nobody
+// knows.
 Truth compare_interval(double low, double high, const std::string& comparison, double wanted) {
   const bool low_holds = compare_exactly(low, comparison, wanted);
   const bool high_holds = compare_exactly(high, comparison, wanted);
@@ -102,15 +106,25 @@ Truth compare_interval(double low, double high, const std::string& comparison, d
   return Truth::kUndecided;
 }
 
-std::pair<Truth, std::string> judge_measure(const Expectation& expectation, const CellSummary& cell) {
+std::string with_unit(double value, const std::string& unit) {
+  if (unit == "ns") return format_duration(value);
+  if (unit == "ratio") return fmt::format("{:+.1f}%", value * 100);
+  return unit == "count" ? fmt::format("{:g}", value) : fmt::format("{:.3g} {}", value, unit);
+}
+
+std::pair<Truth, std::string> judge_measure(const Expectation& expectation,
+                                            const CellSummary& cell) {
   const auto found = cell.measures.find(expectation.path.measure);
   if (found == cell.measures.end()) return {Truth::kUndecided, "was not measured"};
   const MeasureSummary& measure = found->second;
   if (measure.low && measure.high) {
-    const Truth truth = compare_interval(*measure.low, *measure.high, expectation.comparison, expectation.value);
-    return {truth, fmt::format("lies in [{:g}, {:g}] {}", *measure.low, *measure.high, measure.unit)};
+    const Truth truth =
+        compare_interval(*measure.low, *measure.high, expectation.comparison, expectation.value);
+    return {truth, fmt::format("lies in [{}, {}]", with_unit(*measure.low, measure.unit),
+                               with_unit(*measure.high, measure.unit))};
   }
-  if (measure.censored && measure.low && expectation.comparison.front() == '<' && *measure.low >= expectation.value) {
+  if (measure.censored && measure.low && expectation.comparison.front() == '<' &&
+      *measure.low >= expectation.value) {
     return {Truth::kFalse, "was never reached: " + measure.reason};
   }
   return {Truth::kUndecided, "is not known: " + measure.reason};
@@ -120,11 +134,14 @@ std::pair<Truth, std::string> judge(const Expectation& expectation, const CellSu
   if (!expectation.path.is_count()) return judge_measure(expectation, cell);
   if (cell.trials == 0) return {Truth::kUndecided, "is not known: no trial of this cell was run"};
   const std::int64_t count = count_of(cell, expectation.path.measure);
-  const bool holds = compare_exactly(static_cast<double>(count), expectation.comparison, expectation.value);
+  const bool holds =
+      compare_exactly(static_cast<double>(count), expectation.comparison, expectation.value);
   return {holds ? Truth::kTrue : Truth::kFalse, fmt::format("is {}", count)};
 }
 
-bool matches(const std::string& pattern, const std::string& name) { return pattern == "*" || pattern == name; }
+bool matches(const std::string& pattern, const std::string& name) {
+  return pattern == "*" || pattern == name;
+}
 
 }  // namespace
 
@@ -141,12 +158,15 @@ Result<MeasurePath> parse_measure_path(std::string_view text) {
   const std::size_t first = text.find('.');
   const std::size_t second = first == std::string_view::npos ? first : text.find('.', first + 1);
   if (second == std::string_view::npos || first == 0 || second == first + 1) {
-    return usage_error("'" + std::string(text) + "' is no measure path", "write ARM.FAULT.MEASURE: \"supervised.kill.first_good\"");
+    return usage_error("'" + std::string(text) + "' is no measure path",
+                       "write ARM.FAULT.MEASURE: \"supervised.kill.first_good\"");
   }
-  MeasurePath path{std::string(text.substr(0, first)), std::string(text.substr(first + 1, second - first - 1)),
+  MeasurePath path{std::string(text.substr(0, first)),
+                   std::string(text.substr(first + 1, second - first - 1)),
                    std::string(text.substr(second + 1))};
   if (!known_measure(path.measure)) {
-    return usage_error("unknown measure '" + path.measure + "'", "known measures: " + known_measures());
+    return usage_error("unknown measure '" + path.measure + "'",
+                       "known measures: " + known_measures());
   }
   return path;
 }
@@ -154,21 +174,26 @@ Result<MeasurePath> parse_measure_path(std::string_view text) {
 Result<Expectation> parse_expectation(std::string_view text) {
   const std::size_t at = text.find_first_of("<>=!");
   if (at == std::string_view::npos) {
-    return usage_error("'" + std::string(text) + "' compares nothing", "write \"ARM.FAULT.MEASURE < VALUE\"");
+    return usage_error("'" + std::string(text) + "' compares nothing",
+                       "write \"ARM.FAULT.MEASURE < VALUE\"");
   }
   const std::size_t end = text.find_first_not_of("<>=!", at);
   Expectation expectation;
   expectation.text = std::string(text);
-  expectation.comparison = std::string(text.substr(at, end == std::string_view::npos ? end : end - at));
+  expectation.comparison =
+      std::string(text.substr(at, end == std::string_view::npos ? end : end - at));
   static constexpr std::array<const char*, 5> kComparisons{"==", "<", "<=", ">", ">="};
   bool known = false;
   for (const char* comparison : kComparisons) known = known || expectation.comparison == comparison;
-  if (!known) return usage_error("unknown comparison '" + expectation.comparison + "'", "use ==, <, <=, > or >=");
+  if (!known)
+    return usage_error("unknown comparison '" + expectation.comparison + "'",
+                       "use ==, <, <=, > or >=");
   auto path = parse_measure_path(trimmed(text.substr(0, at)));
   if (!path) return path.error();
   expectation.path = *path;
   if (expectation.comparison == "==" && !path->is_count()) {
-    return usage_error("'==' needs an exact count, and " + path->measure + " is measured", "use < or >");
+    return usage_error("'==' needs an exact count, and " + path->measure + " is measured",
+                       "use < or >");
   }
   auto value = parse_value(trimmed(end == std::string_view::npos ? "" : text.substr(end)), *path);
   if (!value) return value.error();
@@ -181,7 +206,8 @@ ExpectationResult evaluate(const Expectation& expectation, const Summary& summar
   std::string detail;
   bool any = false;
   for (const CellSummary& cell : summary.cells) {
-    if (!matches(expectation.path.arm, cell.arm) || !matches(expectation.path.fault, cell.fault)) continue;
+    if (!matches(expectation.path.arm, cell.arm) || !matches(expectation.path.fault, cell.fault))
+      continue;
     const auto [truth, found] = judge(expectation, cell);
     if (!any || truth > worst) {
       worst = truth;

@@ -1,4 +1,5 @@
-// Expectations: "supervised.*.items.lost == 0", "supervised.kill.first_good < 20ms". Judged on the interval, not on the point.
+// Expectations: "supervised.*.items.lost == 0", "supervised.kill.first_good < 20ms". Judged on the
+// interval, not on the point.
 #pragma once
 
 #include <string>
@@ -29,8 +30,8 @@ struct Expectation {
 // `==` is for counts: a measured quantity has no exact value.
 Result<Expectation> parse_expectation(std::string_view text);
 
-// One result a line; with wildcards the worst of all matching cells counts (false, then undecided). A path without a matching
-// cell is undecided.
+// One result a line; with wildcards the worst of all matching cells counts (false, then undecided).
+// A path without a matching cell is undecided.
 ExpectationResult evaluate(const Expectation& expectation, const Summary& summary);
 
 // The unit of a measure ("ns", "items/s", "ratio", "count"), empty when unknown.

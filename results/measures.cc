@@ -19,8 +19,9 @@ struct Victim {
 std::int64_t time_of(const json& event) { return event["time_ns"].get<std::int64_t>(); }
 
 InjectionOutcome parse_outcome(const std::string& name) {
-  for (const InjectionOutcome outcome : {InjectionOutcome::kConfirmed, InjectionOutcome::kNotActivated,
-                                         InjectionOutcome::kSkipped, InjectionOutcome::kIndeterminate}) {
+  for (const InjectionOutcome outcome :
+       {InjectionOutcome::kConfirmed, InjectionOutcome::kNotActivated, InjectionOutcome::kSkipped,
+        InjectionOutcome::kIndeterminate}) {
     if (name == injection_outcome_name(outcome)) return outcome;
   }
   return InjectionOutcome::kIndeterminate;
@@ -62,7 +63,8 @@ void read_event(const json& event, TrialResult& result, Victim& victim) {
 
 using Unit = std::pair<std::uint64_t, std::uint32_t>;
 
-// Counts every class from the checker's verdicts, and the extra executions from the probe's records.
+// Counts every class from the checker's verdicts, and the extra executions from the probe's
+// records.
 void count_items(const TrialHistory& history, std::int64_t offered, TrialResult& result) {
   result.items.offered = offered;
   std::map<Unit, std::int64_t> executions;
@@ -84,7 +86,8 @@ void count_items(const TrialHistory& history, std::int64_t offered, TrialResult&
 std::set<std::uint64_t> good_items(const TrialHistory& history) {
   std::set<std::uint64_t> good;
   for (const ItemRecord& record : history.items) {
-    if (record.kind() == ItemEvent::kJudged && record.value == static_cast<std::int64_t>(ItemClass::kOk)) {
+    if (record.kind() == ItemEvent::kJudged &&
+        record.value == static_cast<std::int64_t>(ItemClass::kOk)) {
       good.insert(record.item);
     }
   }
@@ -92,10 +95,12 @@ std::set<std::uint64_t> good_items(const TrialHistory& history) {
 }
 
 // When each good item was last published: an output that was replaced counts from its replacement.
-std::vector<std::int64_t> good_output_times(const TrialHistory& history, const std::set<std::uint64_t>& good) {
+std::vector<std::int64_t> good_output_times(const TrialHistory& history,
+                                            const std::set<std::uint64_t>& good) {
   std::unordered_map<std::uint64_t, std::int64_t> last;
   for (const ItemRecord& record : history.items) {
-    if (record.kind() == ItemEvent::kPublished && good.contains(record.item)) last[record.item] = record.time_ns;
+    if (record.kind() == ItemEvent::kPublished && good.contains(record.item))
+      last[record.item] = record.time_ns;
   }
   std::vector<std::int64_t> times;
   for (const auto& [item, time_ns] : last) times.push_back(time_ns);
@@ -103,9 +108,10 @@ std::vector<std::int64_t> good_output_times(const TrialHistory& history, const s
   return times;
 }
 
-// Death known, replacement begun, replacement ready, its first good unit of work: the inside stamps after activation.
-void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint64_t>& good, const Victim& victim,
-                          Stamps& stamps) {
+// Death known, replacement begun, replacement ready, its first good unit of work: the inside stamps
+// after activation.
+void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint64_t>& good,
+                          const Victim& victim, Stamps& stamps) {
   if (!stamps.activated || !victim.known) return;
   std::vector<ItemRecord> records;
   for (const ItemRecord& record : history.items) {
@@ -134,12 +140,14 @@ void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint6
   }
 }
 
-Sample difference(const std::optional<std::int64_t>& from, const std::optional<std::int64_t>& to, const char* why_not) {
+Sample difference(const std::optional<std::int64_t>& from, const std::optional<std::int64_t>& to,
+                  const char* why_not) {
   if (!from || !to) return Sample::none(why_not);
   return Sample::of(static_cast<double>(*to - *from));
 }
 
-// Longest interval without a good output that overlaps the time after the fault, minus the median gap before it.
+// Longest interval without a good output that overlaps the time after the fault, minus the median
+// gap before it.
 Sample outage_gap(const TrialResult& result) {
   const Stamps& stamps = result.stamps;
   if (!stamps.activated) return Sample::none("no fault was activated");
@@ -160,7 +168,8 @@ Sample outage_gap(const TrialResult& result) {
   }
   if (!after_fault) return Sample::never("no good output after the fault");
   if (steady.empty()) return Sample::none("fewer than two good outputs before the fault");
-  std::nth_element(steady.begin(), steady.begin() + static_cast<std::ptrdiff_t>(steady.size() / 2), steady.end());
+  std::nth_element(steady.begin(), steady.begin() + static_cast<std::ptrdiff_t>(steady.size() / 2),
+                   steady.end());
   return Sample::of(std::max(0.0, longest - steady[steady.size() / 2]));
 }
 
@@ -171,18 +180,22 @@ void compute_measures(TrialResult& result) {
   measures["makespan"] = finished ? Sample::of(static_cast<double>(*stamps.ended - stamps.launched))
                                   : Sample::never("the arm ended early");
   const double seconds = finished ? static_cast<double>(*stamps.ended - stamps.launched) * 1e-9 : 0;
-  measures["throughput"] = finished && seconds > 0
-                               ? Sample::of(static_cast<double>(result.items.of(ItemClass::kOk)) / seconds)
-                               : Sample::none("the arm ended early");
+  measures["throughput"] =
+      finished && seconds > 0
+          ? Sample::of(static_cast<double>(result.items.of(ItemClass::kOk)) / seconds)
+          : Sample::none("the arm ended early");
   measures["redone"] = Sample::of(static_cast<double>(result.items.redone));
   if (result.fault == "none" || result.injection != InjectionOutcome::kConfirmed) {
-    const char* reason = result.fault == "none" ? "no fault in this cell" : "the fault was not confirmed";
-    for (const char* name : {"detect", "initiate", "repair", "process", "first_good", "outage_gap"}) {
+    const char* reason =
+        result.fault == "none" ? "no fault in this cell" : "the fault was not confirmed";
+    for (const char* name :
+         {"detect", "initiate", "repair", "process", "first_good", "outage_gap"}) {
       measures[name] = Sample::none(reason);
     }
     return;
   }
-  measures["detect"] = difference(stamps.activated, stamps.detected, "nobody reports the worker's death in this arm");
+  measures["detect"] = difference(stamps.activated, stamps.detected,
+                                  "nobody reports the worker's death in this arm");
   measures["initiate"] = difference(stamps.detected, stamps.initiated, "no replacement was begun");
   measures["repair"] = difference(stamps.initiated, stamps.up, "no replacement became ready");
   measures["process"] = difference(stamps.up, stamps.first_good, "no replacement delivered");
@@ -195,11 +208,16 @@ void compute_measures(TrialResult& result) {
 
 const char* injection_outcome_name(InjectionOutcome outcome) {
   switch (outcome) {
-    case InjectionOutcome::kNone: return "none";
-    case InjectionOutcome::kConfirmed: return "confirmed";
-    case InjectionOutcome::kNotActivated: return "not_activated";
-    case InjectionOutcome::kSkipped: return "skipped";
-    case InjectionOutcome::kIndeterminate: return "indeterminate";
+    case InjectionOutcome::kNone:
+      return "none";
+    case InjectionOutcome::kConfirmed:
+      return "confirmed";
+    case InjectionOutcome::kNotActivated:
+      return "not_activated";
+    case InjectionOutcome::kSkipped:
+      return "skipped";
+    case InjectionOutcome::kIndeterminate:
+      return "indeterminate";
   }
   return "unknown";
 }
@@ -231,7 +249,8 @@ TrialResult measure_trial(const TrialHistory& history) {
   const std::set<std::uint64_t> good = good_items(history);
   result.good_outputs = good_output_times(history, good);
   find_recovery_stamps(history, good, victim, result.stamps);
-  result.recovered = static_cast<std::int64_t>(good.size()) == header.value("deliverable", std::int64_t{-1});
+  result.recovered =
+      static_cast<std::int64_t>(good.size()) == header.value("deliverable", std::int64_t{-1});
   compute_measures(result);
   return result;
 }

@@ -35,6 +35,14 @@ std::vector<fs::path> trial_directories(const fs::path& run) {
 
 Result<Run> load_run(const fs::path& directory) try {
   auto plan = read_json(directory / "plan.json");
+  std::error_code failure;
+  if (!plan && fs::exists(directory / "golden", failure)) {
+    return Error{
+        ErrorKind::kNoData,
+        0,
+        "'" + directory.string() + "' was cut off before its first trial: nothing was measured",
+        {}};
+  }
   if (!plan) {
     return usage_error("'" + directory.string() + "' is no run directory: " + plan.error().message,
                        "name the directory that `crashworthy run` printed");
@@ -42,7 +50,8 @@ Result<Run> load_run(const fs::path& directory) try {
   auto experiment = read_json(directory / "experiment.json");
   if (!experiment) return experiment.error();
   if (!plan->is_object() || plan->value("schema", 0) != kSchemaVersion) {
-    return corrupt_error("'" + (directory / "plan.json").string() + "' has another schema than this program reads");
+    return corrupt_error("'" + (directory / "plan.json").string() +
+                         "' has another schema than this program reads");
   }
   Run run;
   run.directory = directory;
@@ -52,10 +61,12 @@ Result<Run> load_run(const fs::path& directory) try {
       run.warnings.push_back(history.error().message);
       continue;
     }
-    if (history->truncated) run.warnings.push_back("'" + trial.string() + "' has a torn end, which is left out");
+    if (history->truncated)
+      run.warnings.push_back("'" + trial.string() + "' has a torn end, which is left out");
     run.trials.push_back(measure_trial(*history));
     if (!run.trials.back().complete) {
-      run.warnings.push_back(fmt::format("trial {} was cut off and is left out", run.trials.back().number));
+      run.warnings.push_back(
+          fmt::format("trial {} was cut off and is left out", run.trials.back().number));
     }
   }
   run.summary = summarize(*experiment, *plan, run.trials);

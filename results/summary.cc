@@ -25,7 +25,8 @@ std::optional<double> finite(double value) {
 }
 
 // The measure `name` over the trials of one cell, in order of their blocks.
-MeasureSummary summarize_measure(const std::vector<std::pair<int, Sample>>& samples, const std::string& unit) {
+MeasureSummary summarize_measure(const std::vector<std::pair<int, Sample>>& samples,
+                                 const std::string& unit) {
   MeasureSummary summary;
   summary.unit = unit;
   std::vector<double> values;
@@ -63,16 +64,19 @@ MeasureSummary summarize_measure(const std::vector<std::pair<int, Sample>>& samp
 using CellTrials = std::vector<const TrialResult*>;
 
 const TrialResult* find_block(const CellTrials& trials, int block) {
-  const auto found = std::find_if(trials.begin(), trials.end(), [&](const TrialResult* t) { return t->block == block; });
+  const auto found = std::find_if(trials.begin(), trials.end(),
+                                  [&](const TrialResult* t) { return t->block == block; });
   return found == trials.end() ? nullptr : *found;
 }
 
 // Makespan beyond that of the same arm without a fault in the same block.
 Sample equivalent_outage(const TrialResult& trial, const CellTrials& twins) {
   if (trial.fault == "none") return Sample::none("no fault in this cell");
-  if (trial.injection != InjectionOutcome::kConfirmed) return Sample::none("the fault was not confirmed");
+  if (trial.injection != InjectionOutcome::kConfirmed)
+    return Sample::none("the fault was not confirmed");
   const TrialResult* twin = find_block(twins, trial.block);
-  if (twin == nullptr || !twin->measures.at("makespan").value) return Sample::none("its twin did not finish");
+  if (twin == nullptr || !twin->measures.at("makespan").value)
+    return Sample::none("its twin did not finish");
   const Sample& own = trial.measures.at("makespan");
   if (!own.value) return own;
   return Sample::of(*own.value - *twin->measures.at("makespan").value);
@@ -152,7 +156,8 @@ class Summarizer {
   CellTrials trials_of(const std::string& arm, const std::string& fault) const {
     CellTrials found;
     for (const TrialResult& trial : trials_) {
-      if (trial.complete && !trial.harness_error && trial.arm == arm && trial.fault == fault) found.push_back(&trial);
+      if (trial.complete && !trial.harness_error && trial.arm == arm && trial.fault == fault)
+        found.push_back(&trial);
     }
     std::sort(found.begin(), found.end(), [](auto* a, auto* b) { return a->block < b->block; });
     return found;
@@ -172,7 +177,8 @@ class Summarizer {
       cell.items += trial->items;
     }
     const int basis = fault == "none" ? cell.trials : cell.confirmed;
-    const auto bound = statistics::wilson(static_cast<std::uint64_t>(cell.recovered), static_cast<std::uint64_t>(basis));
+    const auto bound = statistics::wilson(static_cast<std::uint64_t>(cell.recovered),
+                                          static_cast<std::uint64_t>(basis));
     cell.recovered_low = bound.low;
     cell.recovered_high = bound.high;
     summarize_measures(trials, cell);
@@ -184,10 +190,12 @@ class Summarizer {
     const CellTrials twins = trials_of(cell.arm, "none");
     std::map<std::string, std::vector<std::pair<int, Sample>>> samples;
     for (const TrialResult* trial : trials) {
-      for (const auto& [name, sample] : trial->measures) samples[name].emplace_back(trial->block, sample);
+      for (const auto& [name, sample] : trial->measures)
+        samples[name].emplace_back(trial->block, sample);
       samples["equivalent_outage"].emplace_back(trial->block, equivalent_outage(*trial, twins));
     }
-    for (const auto& [name, values] : samples) cell.measures[name] = summarize_measure(values, measure_unit(name));
+    for (const auto& [name, values] : samples)
+      cell.measures[name] = summarize_measure(values, measure_unit(name));
     const std::string baseline = baseline_arm();
     if (cell.fault != "none") {
       cell.measures["protection_cost"] = no_measure("defined without a fault only", "ratio");
@@ -212,51 +220,64 @@ class Summarizer {
     for (const json& line : experiment_.value("expect", json::array())) {
       const auto expectation = parse_expectation(line.get<std::string>());
       if (!expectation) {
-        summary_.expectations.push_back({line.get<std::string>(), "undecided", expectation.error().message});
+        summary_.expectations.push_back(
+            {line.get<std::string>(), "undecided", expectation.error().message});
       } else {
         summary_.expectations.push_back(evaluate(*expectation, summary_));
       }
     }
     for (const json& line : experiment_.value("gate", json::array())) {
       const std::string margin = line.value("margin", "0%");
-      summary_.gate.push_back({line.value("measure", ""), std::strtod(margin.c_str(), nullptr) / 100, margin});
+      summary_.gate.push_back(
+          {line.value("measure", ""), std::strtod(margin.c_str(), nullptr) / 100, margin});
     }
   }
 
-  // Error, else inconclusive for a fault that was not confirmed, else fail, else inconclusive, else pass.
+  // Error, else inconclusive for a fault that was not confirmed, else fail, else inconclusive, else
+  // pass.
   void decide() {
     std::vector<std::string> unproved;
     std::vector<std::string> broken;
     std::vector<std::string> undecided;
     std::vector<std::string> errors;
     for (const TrialResult& trial : trials_) {
-      if (trial.harness_error) errors.push_back(fmt::format("trial {} failed in the harness", trial.number));
+      if (trial.harness_error)
+        errors.push_back(fmt::format("trial {} failed in the harness", trial.number));
       if (trial.complete && !trial.harness_error && !trial.items.exact()) {
-        errors.push_back(fmt::format("trial {}: the classes of items do not sum up to those offered", trial.number));
+        errors.push_back(fmt::format(
+            "trial {}: the classes of items do not sum up to those offered", trial.number));
       }
     }
     for (const CellSummary& cell : summary_.cells) {
       if (cell.fault == "none" || cell.confirmed == cell.trials) continue;
       std::string outcomes;
       for (const auto& [name, count] : cell.injections) {
-        if (name != "confirmed") outcomes += fmt::format("{}{} {}", outcomes.empty() ? "" : ", ", count, name);
+        std::string words = name;
+        std::replace(words.begin(), words.end(), '_', ' ');
+        if (name != "confirmed")
+          outcomes += fmt::format("{}{} {}", outcomes.empty() ? "" : ", ", count, words);
       }
-      unproved.push_back(fmt::format("{}.{}: {} of {} injections confirmed ({})", cell.arm, cell.fault, cell.confirmed,
-                                     cell.trials, outcomes));
+      unproved.push_back(fmt::format("{}.{}: {} of {} injections confirmed ({})", cell.arm,
+                                     cell.fault, cell.confirmed, cell.trials, outcomes));
     }
     const auto planned = plan_.value("trials", json::array()).size();
-    const auto complete = std::count_if(trials_.begin(), trials_.end(), [](const auto& t) { return t.complete; });
+    const auto complete =
+        std::count_if(trials_.begin(), trials_.end(), [](const auto& t) { return t.complete; });
     if (static_cast<std::size_t>(complete) < planned) {
-      unproved.push_back(fmt::format("the run was cut off: {} of {} trials are complete", complete, planned));
+      unproved.push_back(
+          fmt::format("the run was cut off: {} of {} trials are complete", complete, planned));
     }
     for (const ExpectationResult& result : summary_.expectations) {
-      if (result.verdict == "false") broken.push_back("expected " + result.text + ", but " + result.detail);
-      if (result.verdict == "undecided") undecided.push_back("cannot decide " + result.text + ": " + result.detail);
+      if (result.verdict == "false")
+        broken.push_back("expected " + result.text + ", but " + result.detail);
+      if (result.verdict == "undecided")
+        undecided.push_back("cannot decide " + result.text + ": " + result.detail);
     }
-    const std::pair<const std::vector<std::string>*, RunVerdict> order[] = {{&errors, RunVerdict::kError},
-                                                                             {&unproved, RunVerdict::kInconclusive},
-                                                                             {&broken, RunVerdict::kFail},
-                                                                             {&undecided, RunVerdict::kInconclusive}};
+    const std::pair<const std::vector<std::string>*, RunVerdict> order[] = {
+        {&errors, RunVerdict::kError},
+        {&unproved, RunVerdict::kInconclusive},
+        {&broken, RunVerdict::kFail},
+        {&undecided, RunVerdict::kInconclusive}};
     summary_.verdict = RunVerdict::kPass;
     for (const auto& [reasons, verdict] : order) {
       if (!reasons->empty() && summary_.verdict == RunVerdict::kPass) summary_.verdict = verdict;
@@ -279,21 +300,27 @@ class Summarizer {
 
   std::string sentence() const {
     if (summary_.cells.empty()) return "nothing was run";
-    if (summary_.disarmed) return "a disarmed run: no fault was injected, so nothing is said about protection";
+    if (summary_.disarmed)
+      return "a disarmed run: no fault was injected, so nothing is said about protection";
     const std::string baseline = baseline_arm();
     const std::string& last = summary_.cells.back().arm;
+    if (plan_.value("faults", json::array()).size() < 2)
+      return "no fault was planned, so nothing is said about protection";
     const auto base = survival(baseline);
-    std::string text = fmt::format("{} came back whole from {} of {} faults", baseline, base[0], base[1]);
+    std::string text =
+        fmt::format("{} came back whole from {} of {} faults", baseline, base[0], base[1]);
     if (last == baseline) return text;
     const auto own = survival(last);
-    text = fmt::format("{} came back whole from {} of {} faults ({} items lost, unfinished or corrupt); {} from {} of {}",
-                       last, own[0], own[1], own[2], baseline, base[0], base[1]);
+    text = fmt::format(
+        "{} came back whole from {} of {} faults ({} items lost, unfinished or corrupt); {} from "
+        "{} of {}",
+        last, own[0], own[1], own[2], baseline, base[0], base[1]);
     const CellSummary* cell = summary_.cell(last, "none");
     if (cell == nullptr || !cell->measures.contains("protection_cost")) return text;
     const MeasureSummary& cost = cell->measures.at("protection_cost");
     if (cost.estimate && cost.high) {
-      text += fmt::format("; without faults it takes {:+.1f}% time (95%: {:+.1f}% to {:+.1f}%)", *cost.estimate * 100,
-                          *cost.low * 100, *cost.high * 100);
+      text += fmt::format("; without faults it takes {:+.1f}% time (95%: {:+.1f}% to {:+.1f}%)",
+                          *cost.estimate * 100, *cost.low * 100, *cost.high * 100);
     }
     return text;
   }
@@ -311,7 +338,8 @@ json optional_number(const std::optional<double>& value, const std::string& unit
 }
 
 json measure_to_json(const MeasureSummary& measure) {
-  json object{{"estimate", optional_number(measure.estimate, measure.unit)}, {"unit", measure.unit}};
+  json object{{"estimate", optional_number(measure.estimate, measure.unit)},
+              {"unit", measure.unit}};
   if (measure.estimate) {
     object["low"] = optional_number(measure.low, measure.unit);
     object["high"] = optional_number(measure.high, measure.unit);
@@ -321,7 +349,8 @@ json measure_to_json(const MeasureSummary& measure) {
   }
   if (!measure.reason.empty()) object["reason"] = measure.reason;
   json samples = json::array();
-  for (const auto& sample : measure.samples) samples.push_back(optional_number(sample, measure.unit));
+  for (const auto& sample : measure.samples)
+    samples.push_back(optional_number(sample, measure.unit));
   object["samples"] = samples;
   object["sample_censored"] = measure.sample_censored;
   object["blocks"] = measure.blocks;
@@ -333,7 +362,8 @@ json items_to_json(const ItemCounts& items) {
               {"duplicated", items.duplicated},
               {"misplaced", items.misplaced},
               {"redone", items.redone}};
-  for (std::size_t i = 0; i < kItemClassCount; ++i) object[item_class_name(static_cast<ItemClass>(i))] = items.classes[i];
+  for (std::size_t i = 0; i < kItemClassCount; ++i)
+    object[item_class_name(static_cast<ItemClass>(i))] = items.classes[i];
   return object;
 }
 
@@ -367,7 +397,8 @@ MeasureSummary measure_from_json(const json& object) {
   measure.censored = object.value("censored", false);
   measure.reason = object.value("reason", "");
   for (const json& sample : object.value("samples", json::array())) {
-    measure.samples.push_back(sample.is_null() ? std::nullopt : std::optional<double>(sample.get<double>()));
+    measure.samples.push_back(sample.is_null() ? std::nullopt
+                                               : std::optional<double>(sample.get<double>()));
   }
   measure.sample_censored = object.value("sample_censored", std::vector<bool>{});
   measure.blocks = object.value("blocks", std::vector<int>{});
@@ -390,9 +421,11 @@ CellSummary cell_from_json(const json& object) {
   cell.items.misplaced = items.at("misplaced").get<std::int64_t>();
   cell.items.redone = items.at("redone").get<std::int64_t>();
   for (std::size_t i = 0; i < kItemClassCount; ++i) {
-    cell.items.classes[i] = items.at(item_class_name(static_cast<ItemClass>(i))).get<std::int64_t>();
+    cell.items.classes[i] =
+        items.at(item_class_name(static_cast<ItemClass>(i))).get<std::int64_t>();
   }
-  for (const auto& [name, measure] : object.at("measures").items()) cell.measures[name] = measure_from_json(measure);
+  for (const auto& [name, measure] : object.at("measures").items())
+    cell.measures[name] = measure_from_json(measure);
   return cell;
 }
 
@@ -400,20 +433,28 @@ CellSummary cell_from_json(const json& object) {
 
 const char* run_verdict_name(RunVerdict verdict) {
   switch (verdict) {
-    case RunVerdict::kPass: return "pass";
-    case RunVerdict::kFail: return "fail";
-    case RunVerdict::kInconclusive: return "inconclusive";
-    case RunVerdict::kError: return "error";
+    case RunVerdict::kPass:
+      return "pass";
+    case RunVerdict::kFail:
+      return "fail";
+    case RunVerdict::kInconclusive:
+      return "inconclusive";
+    case RunVerdict::kError:
+      return "error";
   }
   return "error";
 }
 
 int run_verdict_exit_code(RunVerdict verdict) {
   switch (verdict) {
-    case RunVerdict::kPass: return 0;
-    case RunVerdict::kFail: return 1;
-    case RunVerdict::kInconclusive: return 3;
-    case RunVerdict::kError: return 5;
+    case RunVerdict::kPass:
+      return 0;
+    case RunVerdict::kFail:
+      return 1;
+    case RunVerdict::kInconclusive:
+      return 3;
+    case RunVerdict::kError:
+      return 5;
   }
   return 5;
 }
@@ -425,7 +466,8 @@ const CellSummary* Summary::cell(const std::string& arm, const std::string& faul
   return nullptr;
 }
 
-Summary summarize(const json& experiment, const json& plan, const std::vector<TrialResult>& trials) {
+Summary summarize(const json& experiment, const json& plan,
+                  const std::vector<TrialResult>& trials) {
   return Summarizer(experiment, plan, trials).run();
 }
 
@@ -448,7 +490,8 @@ json to_json(const Summary& summary) {
                 {"gate", json::array()}};
   for (const CellSummary& cell : summary.cells) document["cells"].push_back(cell_to_json(cell));
   for (const ExpectationResult& result : summary.expectations) {
-    document["expect"].push_back({{"text", result.text}, {"verdict", result.verdict}, {"detail", result.detail}});
+    document["expect"].push_back(
+        {{"text", result.text}, {"verdict", result.verdict}, {"detail", result.detail}});
   }
   for (const GateLine& line : summary.gate) {
     document["gate"].push_back({{"measure", line.measure}, {"margin", line.margin_text}});
@@ -461,11 +504,16 @@ Result<Summary> summary_from_json(const json& document) try {
   if (!document.is_object()) return corrupt_error("a summary is a JSON object");
   summary.schema = document.at("schema").get<int>();
   if (summary.schema != kSchemaVersion) {
-    return Error{ErrorKind::kIncomparable, 0, fmt::format("schema {} is not the one this program reads ({})", summary.schema, kSchemaVersion), {}};
+    return Error{ErrorKind::kIncomparable,
+                 0,
+                 fmt::format("schema {} is not the one this program reads ({})", summary.schema,
+                             kSchemaVersion),
+                 {}};
   }
   summary.experiment = document.at("experiment").get<std::string>();
   summary.run = document.at("run").get<std::string>();
-  for (const RunVerdict verdict : {RunVerdict::kPass, RunVerdict::kFail, RunVerdict::kInconclusive, RunVerdict::kError}) {
+  for (const RunVerdict verdict :
+       {RunVerdict::kPass, RunVerdict::kFail, RunVerdict::kInconclusive, RunVerdict::kError}) {
     if (document.at("verdict") == run_verdict_name(verdict)) summary.verdict = verdict;
   }
   summary.reasons = document.at("reasons").get<std::vector<std::string>>();
@@ -483,7 +531,8 @@ Result<Summary> summary_from_json(const json& document) try {
   }
   for (const json& line : document.at("gate")) {
     const std::string margin = line.at("margin").get<std::string>();
-    summary.gate.push_back({line.at("measure"), std::strtod(margin.c_str(), nullptr) / 100, margin});
+    summary.gate.push_back(
+        {line.at("measure"), std::strtod(margin.c_str(), nullptr) / 100, margin});
   }
   return summary;
 } catch (const json::exception& failure) {

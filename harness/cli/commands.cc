@@ -11,11 +11,16 @@ int fail(const Error& error) {
   std::fprintf(stderr, "crashworthy: error: %s\n", error.message.c_str());
   if (!error.hint.empty()) std::fprintf(stderr, "  %s\n", error.hint.c_str());
   switch (error.kind) {
-    case ErrorKind::kUsage: return 64;
-    case ErrorKind::kMissing: return 77;
-    case ErrorKind::kIncomparable: return 4;
-    case ErrorKind::kTimeout: return 3;
-    default: return 5;
+    case ErrorKind::kUsage:
+      return 64;
+    case ErrorKind::kMissing:
+      return 77;
+    case ErrorKind::kIncomparable:
+      return 4;
+    case ErrorKind::kNoData:
+      return 3;
+    default:
+      return 5;
   }
 }
 

@@ -25,7 +25,8 @@ struct RunArguments {
 
 int run_command(const RunArguments& arguments);
 int report_command(const std::string& directory, bool dump, bool json);
-int compare_command(const std::string& base, const std::string& contender, bool json, bool markdown);
+int compare_command(const std::string& base, const std::string& contender, bool json,
+                    bool markdown);
 int faults_command(const std::string& name, bool json);
 int doctor_command(bool json);
 

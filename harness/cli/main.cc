@@ -1,13 +1,16 @@
-// crashworthy: crash tests for native pipelines. The command line; what each command does lies in the rooms below.
+// crashworthy: crash tests for native pipelines. The command line; what each command does lies in
+// the rooms below.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "harness/cli/commands.h"
+#include "harness/os/json_fields.h"
 
 namespace crashworthy {
 namespace {
@@ -15,30 +18,45 @@ namespace {
 constexpr int kUsageExit = 64;
 
 void add_run(CLI::App& app, RunArguments& arguments) {
-  CLI::App* run = app.add_subcommand("run", "Run an experiment: every arm under every fault, and say what it cost");
-  run->add_option("experiment", arguments.words, "Experiment file; or, after --, the command to test")->type_name("EXPERIMENT.json");
-  run->add_option("--blocks", arguments.blocks, "Blocks to run (each cell once a block)")->check(CLI::Range(1, 10000));
+  CLI::App* run = app.add_subcommand(
+      "run", "Run an experiment: every arm under every fault, and say what it cost");
+  run->add_option("experiment", arguments.words,
+                  "Experiment file; or, after --, the command to test")
+      ->type_name("EXPERIMENT.json");
+  run->add_option("--blocks", arguments.blocks, "Blocks to run (each cell once a block)")
+      ->check(CLI::Range(1, 10000));
   run->add_option("--seed", arguments.seed, "Seed of all chance; printed and recorded");
-  run->add_option("--out", arguments.out, "The run directory, made with its parents (default: results/runs/<experiment>/<UTC time>)");
+  run->add_option(
+      "--out", arguments.out,
+      "The run directory, made with its parents (default: results/runs/<experiment>/<UTC time>)");
   run->add_flag("--json", arguments.json, "Print summary.json to stdout instead of the table");
   run->add_flag("--quiet", arguments.quiet, "One line of result, no progress");
-  run->add_flag("--disarm", arguments.disarm, "Do everything but fire the faults: must come out not_activated");
-  run->add_option("--fault", arguments.fault, "Fault for the command, NAME[@POINT] (see: crashworthy faults)");
-  run->add_option("--victim", arguments.victim, "Whom it strikes, KEY=VALUE")->allow_extra_args(false);
+  run->add_flag("--disarm", arguments.disarm,
+                "Do everything but fire the faults: must come out not_activated");
+  run->add_option("--fault", arguments.fault,
+                  "Fault for the command, NAME[@POINT] (see: crashworthy faults)");
+  run->add_option("--victim", arguments.victim, "Whom it strikes, KEY=VALUE")
+      ->allow_extra_args(false);
   run->add_option("--when", arguments.when, "When it strikes, KEY=VALUE")->allow_extra_args(false);
   run->add_option("--set", arguments.set, "Its settings, KEY=VALUE")->allow_extra_args(false);
-  run->add_option("--inputs", arguments.inputs, "Files that each trial gets a copy of (glob)")->allow_extra_args(false);
-  run->add_option("--outputs", arguments.outputs, "Files that are its outputs (glob; default: all it leaves)")->allow_extra_args(false);
+  run->add_option("--inputs", arguments.inputs, "Files that each trial gets a copy of (glob)")
+      ->allow_extra_args(false);
+  run->add_option("--outputs", arguments.outputs,
+                  "Files that are its outputs (glob; default: all it leaves)")
+      ->allow_extra_args(false);
   run->footer(
       "Examples:\n"
       "  crashworthy run benchmarks/experiments/tiles.json\n"
       "  crashworthy run --blocks 3 --seed 7 --out /tmp/first experiment.json\n"
-      "  crashworthy run --fault process.kill --inputs 'in/*.jpg' --outputs 'out/*.png' -- ./my_pipeline in/ out/\n"
-      "Exit codes: 0 pass, 1 an expectation is false, 3 inconclusive, 5 harness error, 64 wrong usage, 77 a capability is missing here.");
+      "  crashworthy run --fault process.kill --inputs 'in/*.jpg' --outputs 'out/*.png' -- "
+      "./my_pipeline in/ out/\n"
+      "Exit codes: 0 pass, 1 an expectation is false, 3 inconclusive, 5 harness error, 64 wrong "
+      "usage, 77 a capability is missing here.");
 }
 
 int dispatch(int argc, char** argv) {
-  CLI::App app("Crash tests for native pipelines: what a fault costs, with and without protection.", "crashworthy");
+  CLI::App app("Crash tests for native pipelines: what a fault costs, with and without protection.",
+               "crashworthy");
   app.set_version_flag("--version", CRASHWORTHY_VERSION);
   app.require_subcommand(1);
   app.footer("Start with: crashworthy doctor; crashworthy run benchmarks/experiments/tiles.json");
@@ -47,25 +65,38 @@ int dispatch(int argc, char** argv) {
   std::string directory;
   bool dump = false;
   bool json = false;
-  CLI::App* report = app.add_subcommand("report", "Compute table, summary.json and report.html again from the histories of a run");
+  CLI::App* report = app.add_subcommand(
+      "report", "Compute table, summary.json and report.html again from the histories of a run");
   report->add_option("directory", directory, "Run directory")->required();
   report->add_flag("--dump", dump, "Print every event of every trial as a JSON line instead");
   report->add_flag("--json", json, "Print summary.json to stdout instead of the table");
   std::string base;
   std::string contender;
   bool markdown = false;
-  CLI::App* compare = app.add_subcommand("compare", "Compare two runs by the gate lines of the baseline");
+  CLI::App* compare =
+      app.add_subcommand("compare", "Compare two runs by the gate lines of the baseline");
   compare->add_option("base", base, "Run directory or summary.json of the baseline")->required();
-  compare->add_option("contender", contender, "Run directory or summary.json of the contender")->required();
+  compare->add_option("contender", contender, "Run directory or summary.json of the contender")
+      ->required();
   compare->add_flag("--json", json, "Print the comparison as JSON");
   compare->add_flag("--markdown", markdown, "Print it as Markdown, for a pull request");
-  compare->footer("Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 64 wrong usage.");
+  compare->footer(
+      "Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 64 wrong usage.");
   std::string fault;
   CLI::App* faults = app.add_subcommand("faults", "List the faults, or explain one");
   faults->add_option("name", fault, "Fault");
   faults->add_flag("--json", json, "Print as JSON");
-  CLI::App* doctor = app.add_subcommand("doctor", "Say what this machine allows, and how noisy it is");
+  CLI::App* doctor =
+      app.add_subcommand("doctor", "Say what this machine allows, and how noisy it is");
   doctor->add_flag("--json", json, "Print as JSON");
+  if (argc > 1 && argv[1][0] != '-') {
+    std::vector<std::string> commands;
+    for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
+    if (std::find(commands.begin(), commands.end(), argv[1]) == commands.end()) {
+      return fail(usage_error(std::string("unknown command '") + argv[1] + "'",
+                              suggest(argv[1], commands)));
+    }
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

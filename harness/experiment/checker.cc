@@ -14,12 +14,14 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 bool matches(const std::string& name, const std::vector<std::string>& patterns) {
-  return patterns.empty() || std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+  return patterns.empty() ||
+         std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
            return ::fnmatch(pattern.c_str(), name.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0;
          });
 }
 
-// What lies on disk after a trial, read against the golden outputs: bytes first, canonical content only where bytes differ.
+// What lies on disk after a trial, read against the golden outputs: bytes first, canonical content
+// only where bytes differ.
 struct FoundOutput {
   std::string name;
   std::optional<std::size_t> item;  // The item whose name it has.
@@ -27,7 +29,8 @@ struct FoundOutput {
   std::string content;              // Only when not `right`.
 };
 
-Result<std::vector<FoundOutput>> read_found(const Golden& golden, const fs::path& root, const std::vector<std::string>& names,
+Result<std::vector<FoundOutput>> read_found(const Golden& golden, const fs::path& root,
+                                            const std::vector<std::string>& names,
                                             const fs::path& scratch) {
   std::map<std::string, std::size_t> item_of;
   for (std::size_t i = 0; i < golden.items.size(); ++i) item_of[golden.items[i].name] = i;
@@ -37,7 +40,8 @@ Result<std::vector<FoundOutput>> read_found(const Golden& golden, const fs::path
     FoundOutput output{name, std::nullopt, false, {}};
     if (const auto item = item_of.find(name); item != item_of.end()) output.item = item->second;
     auto bytes = hash_file(root / name);
-    output.right = output.item && bytes && !golden.outputs[*output.item].bytes.empty() && *bytes == golden.outputs[*output.item].bytes;
+    output.right = output.item && bytes && !golden.outputs[*output.item].bytes.empty() &&
+                   *bytes == golden.outputs[*output.item].bytes;
     if (!output.right) unsure.push_back(root / name);
     found.push_back(std::move(output));
   }
@@ -47,7 +51,8 @@ Result<std::vector<FoundOutput>> read_found(const Golden& golden, const fs::path
   for (FoundOutput& output : found) {
     if (output.right) continue;
     output.content = (*contents)[next++];
-    output.right = output.item && output.content != kUndecodable && output.content == golden.outputs[*output.item].content;
+    output.right = output.item && output.content != kUndecodable &&
+                   output.content == golden.outputs[*output.item].content;
   }
   return found;
 }
@@ -55,7 +60,8 @@ Result<std::vector<FoundOutput>> read_found(const Golden& golden, const fs::path
 // Decides the classes from the outputs found.
 class Judge {
  public:
-  Judge(const Golden& golden, const std::vector<FoundOutput>& found) : golden_(golden), found_(found) {
+  Judge(const Golden& golden, const std::vector<FoundOutput>& found)
+      : golden_(golden), found_(found) {
     for (std::size_t i = 0; i < golden.outputs.size(); ++i) {
       if (!golden.outputs[i].content.empty()) by_content_[golden.outputs[i].content].push_back(i);
     }
@@ -71,12 +77,14 @@ class Judge {
     for (const FoundOutput& output : found_) {
       if (!output.right) place_stray(output);
     }
-    for (std::size_t i = 0; i < count; ++i) verdicts_.classes.push_back(classify(i, failed.contains(i), ran_to_end));
+    for (std::size_t i = 0; i < count; ++i)
+      verdicts_.classes.push_back(classify(i, failed.contains(i), ran_to_end));
     return std::move(verdicts_);
   }
 
  private:
-  // Content under a name that is not its own: of an item that is nowhere else it is the misplaced output, else a duplicate.
+  // Content under a name that is not its own: of an item that is nowhere else it is the misplaced
+  // output, else a duplicate.
   void place_stray(const FoundOutput& output) {
     const auto owners = by_content_.find(output.content);
     if (output.content == kUndecodable || owners == by_content_.end()) {
@@ -109,14 +117,16 @@ class Judge {
 }  // namespace
 
 std::int64_t Golden::deliverable() const {
-  return std::count_if(outputs.begin(), outputs.end(), [](const GoldenOutput& output) { return !output.bytes.empty(); });
+  return std::count_if(outputs.begin(), outputs.end(),
+                       [](const GoldenOutput& output) { return !output.bytes.empty(); });
 }
 
-std::vector<std::string> list_outputs(const fs::path& root, const std::vector<std::string>& patterns) {
+std::vector<std::string> list_outputs(const fs::path& root,
+                                      const std::vector<std::string>& patterns) {
   std::vector<std::string> names;
   std::error_code failure;
-  for (auto entry = fs::recursive_directory_iterator(root, failure); !failure && entry != fs::recursive_directory_iterator();
-       entry.increment(failure)) {
+  for (auto entry = fs::recursive_directory_iterator(root, failure);
+       !failure && entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
     if (entry->is_symlink(failure) || !entry->is_regular_file(failure)) continue;
     const std::string name = entry->path().lexically_relative(root).string();
     if (matches(name, patterns)) names.push_back(name);
@@ -125,8 +135,8 @@ std::vector<std::string> list_outputs(const fs::path& root, const std::vector<st
   return names;
 }
 
-Result<Golden> read_golden(const fs::path& root, const std::vector<std::string>& patterns, std::optional<std::vector<Item>> items,
-                           const fs::path& scratch) {
+Result<Golden> read_golden(const fs::path& root, const std::vector<std::string>& patterns,
+                           std::optional<std::vector<Item>> items, const fs::path& scratch) {
   Golden golden;
   const std::vector<std::string> names = list_outputs(root, patterns);
   if (items) {
@@ -152,8 +162,10 @@ Result<Golden> read_golden(const fs::path& root, const std::vector<std::string>&
   return golden;
 }
 
-Result<ItemVerdicts> check_outputs(const Golden& golden, const fs::path& root, const std::vector<std::string>& patterns,
-                                   const std::set<std::uint64_t>& failed, bool ran_to_end, const fs::path& scratch) {
+Result<ItemVerdicts> check_outputs(const Golden& golden, const fs::path& root,
+                                   const std::vector<std::string>& patterns,
+                                   const std::set<std::uint64_t>& failed, bool ran_to_end,
+                                   const fs::path& scratch) {
   auto found = read_found(golden, root, list_outputs(root, patterns), scratch);
   if (!found) return found.error();
   return Judge(golden, *found).run(failed, ran_to_end);
@@ -162,9 +174,15 @@ Result<ItemVerdicts> check_outputs(const Golden& golden, const fs::path& root, c
 json to_json(const Golden& golden) {
   json items = json::array();
   for (std::size_t i = 0; i < golden.items.size(); ++i) {
-    items.push_back({{"item", i}, {"name", golden.items[i].name}, {"bytes", golden.outputs[i].bytes}, {"content", golden.outputs[i].content}});
+    items.push_back({{"item", i},
+                     {"name", golden.items[i].name},
+                     {"bytes", golden.outputs[i].bytes},
+                     {"content", golden.outputs[i].content}});
   }
-  return {{"schema", kSchemaVersion}, {"duration_ns", golden.duration_ns}, {"deliverable", golden.deliverable()}, {"items", items}};
+  return {{"schema", kSchemaVersion},
+          {"duration_ns", golden.duration_ns},
+          {"deliverable", golden.deliverable()},
+          {"items", items}};
 }
 
 }  // namespace crashworthy

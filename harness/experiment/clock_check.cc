@@ -50,7 +50,8 @@ bool await(ProbeRing& ring, ProbeEvent event, std::uint64_t count) {
 Result<ClockError> measure(ProbeRing& ring, int pidfd, int repetitions) {
   std::vector<double> errors;
   std::vector<ProbeRecord> records;
-  if (!await(ring, ProbeEvent::kWorkerReady, 1)) return Error{ErrorKind::kTimeout, 0, "the clock's planted subject did not start", {}};
+  if (!await(ring, ProbeEvent::kWorkerReady, 1))
+    return Error{ErrorKind::kTimeout, 0, "the clock's planted subject did not start", {}};
   ring.drain(records);
   for (int i = 0; i < repetitions; ++i) {
     if (auto sent = send_signal(pidfd, SIGUSR1); !sent) return sent.error();
@@ -61,7 +62,8 @@ Result<ClockError> measure(ProbeRing& ring, int pidfd, int repetitions) {
     records.clear();
     ring.drain(records);
     if (records.empty()) return corrupt_error("the clock's planted subject left no record");
-    errors.push_back(static_cast<double>(std::max<std::int64_t>(0, records.back().time_ns - sent_ns - kPlantedDelayNs)));
+    errors.push_back(static_cast<double>(
+        std::max<std::int64_t>(0, records.back().time_ns - sent_ns - kPlantedDelayNs)));
   }
   std::sort(errors.begin(), errors.end());
   return ClockError{errors[errors.size() / 2], errors[errors.size() * 9 / 10], repetitions};
@@ -76,7 +78,8 @@ Result<ClockError> measure_clock_error(int repetitions) {
   sigset_t before;
   sigemptyset(&signals);
   sigaddset(&signals, SIGUSR1);
-  ::sigprocmask(SIG_BLOCK, &signals, &before);  // The child inherits it: no signal is lost before its first sigwait.
+  ::sigprocmask(SIG_BLOCK, &signals,
+                &before);  // The child inherits it: no signal is lost before its first sigwait.
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child == 0) run_planted_subject(ring->probe(), parent);

@@ -72,7 +72,9 @@ json read_fingerprint() {
           {"opencv", CRASHWORTHY_OPENCV_VERSION}};
 }
 
-std::string fingerprint_hash(const json& fingerprint) { return fmt::format("{:016x}", derive_seed(0, fingerprint.dump())); }
+std::string fingerprint_hash(const json& fingerprint) {
+  return fmt::format("{:016x}", derive_seed(0, fingerprint.dump()));
+}
 
 json read_conditions() {
   double load[1] = {0};
@@ -87,9 +89,13 @@ json read_conditions() {
 std::vector<std::string> noise_warnings(const json& conditions) {
   std::vector<std::string> warnings;
   const auto cpus = static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
-  if (conditions["load1"].is_number() && conditions["load1"].get<double>() > kBusyLoadPerCpu * cpus) {
-    warnings.push_back(fmt::format("the machine was busy at the start (load {:.1f} on {} CPUs): times are noisy; try again when it is quiet, "
-                                   "or with more --blocks", conditions["load1"].get<double>(), cpus));
+  if (conditions["load1"].is_number() &&
+      conditions["load1"].get<double>() > kBusyLoadPerCpu * cpus) {
+    warnings.push_back(
+        fmt::format("the machine was busy at the start (load {:.1f} on {} CPUs): times are noisy; "
+                    "try again when it is quiet, "
+                    "or with more --blocks",
+                    conditions["load1"].get<double>(), cpus));
   }
   return warnings;
 }

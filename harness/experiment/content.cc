@@ -21,7 +21,8 @@ namespace fs = std::filesystem;
 constexpr std::chrono::minutes kHelperBound(5);
 
 // One run of the helper over `files`; fewer answers than files when it died half-way.
-Result<std::vector<std::string>> run_helper(const std::vector<fs::path>& files, const fs::path& scratch) {
+Result<std::vector<std::string>> run_helper(const std::vector<fs::path>& files,
+                                            const fs::path& scratch) {
   auto helper = find_helper("crashworthy-content");
   if (!helper) return helper.error();
   std::string list;
@@ -36,7 +37,8 @@ Result<std::vector<std::string>> run_helper(const std::vector<fs::path>& files, 
   spec.stdout_file = answer_file;
   auto subject = Subject::launch(spec);
   if (!subject) return subject.error();
-  if (!subject->wait_until_gone(kHelperBound)) return Error{ErrorKind::kTimeout, 0, "reading the outputs took too long", {}};
+  if (!subject->wait_until_gone(kHelperBound))
+    return Error{ErrorKind::kTimeout, 0, "reading the outputs took too long", {}};
   auto answers = read_file(answer_file);
   if (!answers) return answers.error();
   std::vector<std::string> lines;
@@ -50,7 +52,8 @@ Result<std::vector<std::string>> run_helper(const std::vector<fs::path>& files, 
 Result<std::string> hash_file(const fs::path& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd.valid()) return system_error("open '" + path.string() + "'", errno);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       XXH3_freeState);
   XXH3_128bits_reset(state.get());
   std::vector<char> buffer(1 << 18);
   while (true) {
@@ -64,10 +67,12 @@ Result<std::string> hash_file(const fs::path& path) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-Result<std::vector<std::string>> read_contents(const std::vector<fs::path>& files, const fs::path& scratch) {
+Result<std::vector<std::string>> read_contents(const std::vector<fs::path>& files,
+                                               const fs::path& scratch) {
   std::vector<std::string> contents;
   while (contents.size() < files.size()) {
-    const std::vector<fs::path> rest(files.begin() + static_cast<std::ptrdiff_t>(contents.size()), files.end());
+    const std::vector<fs::path> rest(files.begin() + static_cast<std::ptrdiff_t>(contents.size()),
+                                     files.end());
     auto answers = run_helper(rest, scratch);
     if (!answers) return answers.error();
     for (std::string& answer : *answers) contents.push_back(std::move(answer));

@@ -35,14 +35,16 @@ Result<std::vector<std::string>> read_words(const json& value, const std::string
   std::vector<std::string> words;
   if (!value.is_array()) return field_error(pointer, "must be an array of strings");
   for (const json& word : value) {
-    if (!word.is_string()) return field_error(pointer, "must be an array of strings, not " + word.dump());
+    if (!word.is_string())
+      return field_error(pointer, "must be an array of strings, not " + word.dump());
     words.push_back(word.get<std::string>());
   }
   return words;
 }
 
 // "25%" or a number of percent.
-Result<double> read_percent(const json& object, const std::string& pointer, const char* key, double fallback) {
+Result<double> read_percent(const json& object, const std::string& pointer, const char* key,
+                            double fallback) {
   const auto found = object.find(key);
   if (found == object.end()) return fallback;
   if (found->is_string()) {
@@ -56,90 +58,132 @@ Result<double> read_percent(const json& object, const std::string& pointer, cons
 
 bool is_plain_name(const std::string& name) {
   return !name.empty() && name.size() <= 64 &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '-'; });
 }
 
-Result<void> read_input(const json& object, const std::string& pointer, const fs::path& directory, InputSpec& input) {
-  if (auto e = failed(require_object(object, pointer, {"set", "path", "generate", "ppm", "limit"}))) return *e;
-  const auto kinds = object.count("set") + object.count("path") + object.count("generate") + object.count("ppm");
-  if (kinds != 1) return field_error(pointer, "needs exactly one of 'set', 'path', 'generate' and 'ppm'");
-  if (auto e = failed(assign(input.limit, read_integer(object, pointer, "limit", 0, 1, 1'000'000)))) return *e;
+Result<void> read_input(const json& object, const std::string& pointer, const fs::path& directory,
+                        InputSpec& input) {
+  if (auto e = failed(require_object(object, pointer, {"set", "path", "generate", "ppm", "limit"})))
+    return *e;
+  const auto kinds =
+      object.count("set") + object.count("path") + object.count("generate") + object.count("ppm");
+  if (kinds != 1)
+    return field_error(pointer, "needs exactly one of 'set', 'path', 'generate' and 'ppm'");
+  if (auto e = failed(assign(input.limit, read_integer(object, pointer, "limit", 0, 1, 1'000'000))))
+    return *e;
   if (object.contains("set")) {
     if (object["set"] != "photographs") {
-      return field_error(pointer + "/set", "unknown image set " + object["set"].dump(), "known: photographs");
+      return field_error(pointer + "/set", "unknown image set " + object["set"].dump(),
+                         "known: photographs");
     }
   } else if (object.contains("path")) {
     auto text = read_string(object, pointer, "path", "");
     if (!text) return text.error();
     input.kind = InputSpec::Kind::kPath;
-    input.path = fs::path(*text).is_absolute() ? fs::path(*text) : (directory / *text).lexically_normal();
+    input.path =
+        fs::path(*text).is_absolute() ? fs::path(*text) : (directory / *text).lexically_normal();
   } else {
     const bool ppm = object.contains("ppm");
     const std::string here = pointer + (ppm ? "/ppm" : "/generate");
     const json& part = object[ppm ? "ppm" : "generate"];
-    const std::vector<std::string> known = ppm ? std::vector<std::string>{"width", "height", "seed"} : std::vector<std::string>{"count", "seed"};
+    const std::vector<std::string> known = ppm ? std::vector<std::string>{"width", "height", "seed"}
+                                               : std::vector<std::string>{"count", "seed"};
     if (auto e = failed(require_object(part, here, known))) return *e;
     input.kind = ppm ? InputSpec::Kind::kPpm : InputSpec::Kind::kGenerate;
-    if (auto e = failed(assign(input.seed, read_integer(part, here, "seed", 1, 0, INT64_MAX)))) return *e;
-    if (auto e = failed(assign(input.count, read_integer(part, here, "count", 24, 1, 100'000)))) return *e;
-    if (auto e = failed(assign(input.width, read_integer(part, here, "width", 4096, 1, 1 << 20)))) return *e;
-    if (auto e = failed(assign(input.height, read_integer(part, here, "height", 4096, 1, 1 << 20)))) return *e;
+    if (auto e = failed(assign(input.seed, read_integer(part, here, "seed", 1, 0, INT64_MAX))))
+      return *e;
+    if (auto e = failed(assign(input.count, read_integer(part, here, "count", 24, 1, 100'000))))
+      return *e;
+    if (auto e = failed(assign(input.width, read_integer(part, here, "width", 4096, 1, 1 << 20))))
+      return *e;
+    if (auto e = failed(assign(input.height, read_integer(part, here, "height", 4096, 1, 1 << 20))))
+      return *e;
   }
   return {};
 }
 
-Result<void> read_batchers(const json& value, const std::string& pointer, std::vector<Batcher>& batchers) {
-  if (!value.is_array() || value.empty()) return field_error(pointer, "must be an array of at least one batcher");
+Result<void> read_batchers(const json& value, const std::string& pointer,
+                           std::vector<Batcher>& batchers) {
+  if (!value.is_array() || value.empty())
+    return field_error(pointer, "must be an array of at least one batcher");
   batchers.clear();
   for (std::size_t i = 0; i < value.size(); ++i) {
     const std::string here = pointer + "/" + std::to_string(i);
     Batcher batcher;
     if (auto e = failed(require_object(value[i], here, {"name", "concurrency", "size"}))) return *e;
-    if (auto e = failed(assign(batcher.name, read_string(value[i], here, "name", "default")))) return *e;
-    if (!is_plain_name(batcher.name)) return field_error(here + "/name", "must be letters, digits, '_' and '-'");
-    if (auto e = failed(assign(batcher.concurrency, read_integer(value[i], here, "concurrency", 1, 1, kMaxWorkers)))) return *e;
-    if (auto e = failed(assign(batcher.size, read_integer(value[i], here, "size", 10, 1, 10'000)))) return *e;
+    if (auto e = failed(assign(batcher.name, read_string(value[i], here, "name", "default"))))
+      return *e;
+    if (!is_plain_name(batcher.name))
+      return field_error(here + "/name", "must be letters, digits, '_' and '-'");
+    if (auto e = failed(assign(batcher.concurrency,
+                               read_integer(value[i], here, "concurrency", 1, 1, kMaxWorkers))))
+      return *e;
+    if (auto e = failed(assign(batcher.size, read_integer(value[i], here, "size", 10, 1, 10'000))))
+      return *e;
     batchers.push_back(batcher);
   }
   return {};
 }
 
-Result<void> read_tiles(const json& object, const std::string& pointer, const fs::path& directory, SubjectSpec& subject) {
+Result<void> read_tiles(const json& object, const std::string& pointer, const fs::path& directory,
+                        SubjectSpec& subject) {
   if (auto e = failed(require_object(object, pointer,
-                                     {"pipeline", "input", "tile", "operations", "format", "producers", "max_demand", "batchers",
-                                      "slow", "inexact"}))) {
+                                     {"pipeline", "input", "tile", "operations", "format",
+                                      "producers", "max_demand", "batchers", "slow", "inexact"}))) {
     return *e;
   }
   if (object.contains("input")) {
-    if (auto e = failed(read_input(object["input"], pointer + "/input", directory, subject.input))) return *e;
+    if (auto e = failed(read_input(object["input"], pointer + "/input", directory, subject.input)))
+      return *e;
   }
-  if (auto e = failed(assign(subject.tile, read_integer(object, pointer, "tile", 256, 1, 1 << 20)))) return *e;
-  if (auto e = failed(assign(subject.operations, read_string(object, pointer, "operations", subject.operations)))) return *e;
-  if (auto e = failed(assign(subject.format, read_string(object, pointer, "format", "png")))) return *e;
+  if (auto e = failed(assign(subject.tile, read_integer(object, pointer, "tile", 256, 1, 1 << 20))))
+    return *e;
+  if (auto e = failed(assign(subject.operations,
+                             read_string(object, pointer, "operations", subject.operations))))
+    return *e;
+  if (auto e = failed(assign(subject.format, read_string(object, pointer, "format", "png"))))
+    return *e;
   const std::vector<std::string> formats{"png", "jpg", "ppm"};
   if (std::find(formats.begin(), formats.end(), subject.format) == formats.end()) {
-    return field_error(pointer + "/format", "unknown format '" + subject.format + "'", suggest(subject.format, formats));
+    return field_error(pointer + "/format", "unknown format '" + subject.format + "'",
+                       suggest(subject.format, formats));
   }
-  if (auto e = failed(assign(subject.producers, read_integer(object, pointer, "producers", 1, 1, kMaxWorkers)))) return *e;
-  if (auto e = failed(assign(subject.max_demand, read_integer(object, pointer, "max_demand", 10, 1, 10'000)))) return *e;
-  if (auto e = failed(assign(subject.slow_percent, read_percent(object, pointer, "slow", 0)))) return *e;
-  if (auto e = failed(assign(subject.inexact, read_bool(object, pointer, "inexact", false)))) return *e;
+  if (auto e = failed(
+          assign(subject.producers, read_integer(object, pointer, "producers", 1, 1, kMaxWorkers))))
+    return *e;
+  if (auto e = failed(
+          assign(subject.max_demand, read_integer(object, pointer, "max_demand", 10, 1, 10'000))))
+    return *e;
+  if (auto e = failed(assign(subject.slow_percent, read_percent(object, pointer, "slow", 0))))
+    return *e;
+  if (auto e = failed(assign(subject.inexact, read_bool(object, pointer, "inexact", false))))
+    return *e;
   if (!object.contains("batchers")) return {};
   return read_batchers(object["batchers"], pointer + "/batchers", subject.batchers);
 }
 
 Result<void> read_command(const json& object, const std::string& pointer, SubjectSpec& subject) {
-  if (auto e = failed(require_object(object, pointer, {"command", "inputs", "outputs", "environment", "directory"}))) return *e;
-  if (auto e = failed(assign(subject.command, read_words(object["command"], pointer + "/command")))) return *e;
-  if (subject.command.empty() || subject.command[0].empty()) return field_error(pointer + "/command", "is empty");
-  for (const auto& [key, target] : {std::pair("inputs", &subject.inputs), std::pair("outputs", &subject.outputs)}) {
+  if (auto e = failed(require_object(object, pointer,
+                                     {"command", "inputs", "outputs", "environment", "directory"})))
+    return *e;
+  if (auto e = failed(assign(subject.command, read_words(object["command"], pointer + "/command"))))
+    return *e;
+  if (subject.command.empty() || subject.command[0].empty())
+    return field_error(pointer + "/command", "is empty");
+  for (const auto& [key, target] :
+       {std::pair("inputs", &subject.inputs), std::pair("outputs", &subject.outputs)}) {
     if (!object.contains(key)) continue;
     if (auto e = failed(assign(*target, read_words(object[key], pointer + "/" + key)))) return *e;
     for (const std::string& pattern : *target) {
       const fs::path path(pattern);
-      const bool outside = path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end();
+      const bool outside =
+          path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end();
       if (pattern.empty() || outside) {
-        return field_error(pointer + "/" + key, "'" + pattern + "' must lie below the working directory: a trial runs in a directory of its own");
+        return field_error(
+            pointer + "/" + key,
+            "'" + pattern +
+                "' must lie below the working directory: a trial runs in a directory of its own");
       }
     }
   }
@@ -150,9 +194,11 @@ Result<void> read_command(const json& object, const std::string& pointer, Subjec
   }
   if (!object.contains("environment")) return {};
   const json& environment = object["environment"];
-  if (!environment.is_object()) return field_error(pointer + "/environment", "must be an object of strings");
+  if (!environment.is_object())
+    return field_error(pointer + "/environment", "must be an object of strings");
   for (const auto& [name, value] : environment.items()) {
-    if (!value.is_string()) return field_error(pointer + "/environment/" + name, "must be a string");
+    if (!value.is_string())
+      return field_error(pointer + "/environment/" + name, "must be a string");
     subject.environment[name] = value.get<std::string>();
   }
   return {};
@@ -177,7 +223,8 @@ Result<SubjectSpec> read_subject(const json& object, const fs::path& directory) 
     } else if (subject.pipeline == "canary") {
       read = require_object(object, pointer, {"pipeline"});
     } else {
-      return field_error(pointer + "/pipeline", "unknown pipeline '" + subject.pipeline + "'", suggest(subject.pipeline, {"tiles", "canary"}));
+      return field_error(pointer + "/pipeline", "unknown pipeline '" + subject.pipeline + "'",
+                         suggest(subject.pipeline, {"tiles", "canary"}));
     }
   }
   if (!read) return read.error();
@@ -191,9 +238,11 @@ Result<void> read_supervision(const json& value, const std::string& pointer, Arm
     return {};
   }
   if (value.is_string()) {
-    return field_error(pointer, "unknown supervision " + value.dump(), "write \"none\", \"isolate\" or {\"strategy\": \"one_for_one\"}");
+    return field_error(pointer, "unknown supervision " + value.dump(),
+                       "write \"none\", \"isolate\" or {\"strategy\": \"one_for_one\"}");
   }
-  if (auto e = failed(require_object(value, pointer, {"strategy", "intensity", "period"}))) return *e;
+  if (auto e = failed(require_object(value, pointer, {"strategy", "intensity", "period"})))
+    return *e;
   arm.supervision = Supervision::kSupervised;
   auto strategy = read_string(value, pointer, "strategy", "one_for_one");
   if (!strategy) return strategy.error();
@@ -201,7 +250,9 @@ Result<void> read_supervision(const json& value, const std::string& pointer, Arm
     return field_error(pointer + "/strategy", "unknown strategy '" + *strategy + "'",
                        "workers of a pool do not depend on each other: one_for_one");
   }
-  if (auto e = failed(assign(arm.intensity, read_integer(value, pointer, "intensity", 100, 0, 1'000'000)))) return *e;
+  if (auto e = failed(
+          assign(arm.intensity, read_integer(value, pointer, "intensity", 100, 0, 1'000'000))))
+    return *e;
   if (auto e = failed(assign(arm.period, read_string(value, pointer, "period", "10s")))) return *e;
   auto period = parse_duration(arm.period);
   if (!period) return field_error(pointer + "/period", period.error().message, period.error().hint);
@@ -209,24 +260,37 @@ Result<void> read_supervision(const json& value, const std::string& pointer, Arm
   return {};
 }
 
-Result<ArmSpec> read_arm(const json& object, const std::string& pointer, const SubjectSpec& subject) {
+Result<ArmSpec> read_arm(const json& object, const std::string& pointer,
+                         const SubjectSpec& subject) {
   ArmSpec arm;
-  if (auto e = failed(require_object(object, pointer, {"name", "supervision", "workers", "spares", "arguments"}))) return *e;
+  if (auto e = failed(require_object(object, pointer,
+                                     {"name", "supervision", "workers", "spares", "arguments"})))
+    return *e;
   if (auto e = failed(assign(arm.name, read_string(object, pointer, "name", "")))) return *e;
-  if (!is_plain_name(arm.name)) return field_error(pointer + "/name", "must be letters, digits, '_' and '-', not '" + arm.name + "'");
+  if (!is_plain_name(arm.name))
+    return field_error(pointer + "/name",
+                       "must be letters, digits, '_' and '-', not '" + arm.name + "'");
   if (object.contains("supervision")) {
-    if (auto e = failed(read_supervision(object["supervision"], pointer + "/supervision", arm))) return *e;
+    if (auto e = failed(read_supervision(object["supervision"], pointer + "/supervision", arm)))
+      return *e;
   }
   if (arm.supervision != Supervision::kNone && subject.pipeline != "tiles") {
-    return field_error(pointer + "/supervision", "only the pipeline 'tiles' has isolated workers", "use \"none\"");
+    return field_error(pointer + "/supervision", "only the pipeline 'tiles' has isolated workers",
+                       "use \"none\"");
   }
-  if (auto e = failed(assign(arm.workers, read_integer(object, pointer, "workers", 2, 1, kMaxWorkers)))) return *e;
-  if (auto e = failed(assign(arm.spares, read_integer(object, pointer, "spares", 1, 0, kMaxWorkers)))) return *e;
+  if (auto e =
+          failed(assign(arm.workers, read_integer(object, pointer, "workers", 2, 1, kMaxWorkers))))
+    return *e;
+  if (auto e =
+          failed(assign(arm.spares, read_integer(object, pointer, "spares", 1, 0, kMaxWorkers))))
+    return *e;
   if (object.contains("spares") && arm.supervision != Supervision::kSupervised) {
     return field_error(pointer + "/spares", "only a supervised arm has spares");
   }
   if (!object.contains("arguments")) return arm;
-  if (auto e = failed(assign(arm.arguments, read_words(object["arguments"], pointer + "/arguments")))) return *e;
+  if (auto e =
+          failed(assign(arm.arguments, read_words(object["arguments"], pointer + "/arguments"))))
+    return *e;
   return arm;
 }
 
@@ -235,7 +299,8 @@ Result<void> require_unique(const std::vector<Spec>& specs, const std::string& p
   std::set<std::string> names;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (!names.insert(specs[i].name).second) {
-      return field_error(pointer + "/" + std::to_string(i) + "/name", "'" + specs[i].name + "' is used twice", "give it a \"name\" of its own");
+      return field_error(pointer + "/" + std::to_string(i) + "/name",
+                         "'" + specs[i].name + "' is used twice", "give it a \"name\" of its own");
     }
   }
   return {};
@@ -243,7 +308,8 @@ Result<void> require_unique(const std::vector<Spec>& specs, const std::string& p
 
 Result<void> read_arms_and_faults(const json& document, Experiment& experiment) {
   const json arms = document.value("arms", json::array({{{"name", "bare"}}}));
-  if (!arms.is_array() || arms.empty()) return field_error("/arms", "must be an array of at least one arm");
+  if (!arms.is_array() || arms.empty())
+    return field_error("/arms", "must be an array of at least one arm");
   for (std::size_t i = 0; i < arms.size(); ++i) {
     auto arm = read_arm(arms[i], "/arms/" + std::to_string(i), experiment.subject);
     if (!arm) return arm.error();
@@ -261,7 +327,8 @@ Result<void> read_arms_and_faults(const json& document, Experiment& experiment) 
 }
 
 // The arm and fault of a path must exist, or a line could never be decided.
-Result<void> require_cell(const MeasurePath& path, const std::string& pointer, const Experiment& experiment) {
+Result<void> require_cell(const MeasurePath& path, const std::string& pointer,
+                          const Experiment& experiment) {
   std::vector<std::string> arms{"*"};
   std::vector<std::string> faults{"*", "none"};
   for (const ArmSpec& arm : experiment.arms) arms.push_back(arm.name);
@@ -282,7 +349,8 @@ Result<void> check_expectations(const json& document, const Experiment& experime
     const std::string pointer = "/expect/" + std::to_string(i);
     if (!lines[i].is_string()) return field_error(pointer, "must be a string");
     auto expectation = parse_expectation(lines[i].get<std::string>());
-    if (!expectation) return field_error(pointer, expectation.error().message, expectation.error().hint);
+    if (!expectation)
+      return field_error(pointer, expectation.error().message, expectation.error().hint);
     if (auto e = failed(require_cell(expectation->path, pointer, experiment))) return *e;
   }
   return {};
@@ -299,10 +367,13 @@ Result<void> check_gate(const json& document, const Experiment& experiment) {
     auto path = parse_measure_path(*measure);
     if (!path) return field_error(pointer + "/measure", path.error().message, path.error().hint);
     if (path->is_count() || path->arm == "*" || path->fault == "*") {
-      return field_error(pointer + "/measure", "a gate names one measure of one cell, such as \"supervised.none.throughput\"");
+      return field_error(
+          pointer + "/measure",
+          "a gate names one measure of one cell, such as \"supervised.none.throughput\"");
     }
     if (auto e = failed(require_cell(*path, pointer + "/measure", experiment))) return *e;
-    if (!lines[i].contains("margin")) return field_error(pointer, "needs a 'margin' such as \"5%\"");
+    if (!lines[i].contains("margin"))
+      return field_error(pointer, "needs a 'margin' such as \"5%\"");
     auto margin = read_percent(lines[i], pointer, "margin", 0);
     if (!margin) return margin.error();
     if (*margin >= 100) return field_error(pointer + "/margin", "must be below 100%");
@@ -314,8 +385,11 @@ Result<void> read_settings(const json& document, Experiment& experiment) {
   auto name = read_string(document, "", "experiment", "");
   if (!name) return name.error();
   experiment.name = *name;
-  if (!is_plain_name(experiment.name)) return field_error("/experiment", "needs a name of letters, digits, '_' and '-'");
-  if (auto e = failed(assign(experiment.blocks, read_integer(document, "", "blocks", 10, 1, kMaxBlocks)))) return *e;
+  if (!is_plain_name(experiment.name))
+    return field_error("/experiment", "needs a name of letters, digits, '_' and '-'");
+  if (auto e = failed(
+          assign(experiment.blocks, read_integer(document, "", "blocks", 10, 1, kMaxBlocks))))
+    return *e;
   if (document.contains("seed")) {
     auto seed = read_integer(document, "", "seed", 0, 0, INT64_MAX);
     if (!seed) return seed.error();
@@ -336,22 +410,27 @@ Result<void> read_settings(const json& document, Experiment& experiment) {
 
 const char* supervision_name(Supervision supervision) {
   switch (supervision) {
-    case Supervision::kNone: return "none";
-    case Supervision::kIsolate: return "isolate";
-    case Supervision::kSupervised: return "one_for_one";
+    case Supervision::kNone:
+      return "none";
+    case Supervision::kIsolate:
+      return "isolate";
+    case Supervision::kSupervised:
+      return "one_for_one";
   }
   return "none";
 }
 
 Result<Experiment> parse_experiment(const json& document, const fs::path& directory) {
-  if (auto e = failed(require_object(document, "", {"experiment", "title", "description", "subject", "arms", "faults", "blocks",
-                                                    "seed", "timeout", "expect", "gate"}))) {
+  if (auto e = failed(require_object(document, "",
+                                     {"experiment", "title", "description", "subject", "arms",
+                                      "faults", "blocks", "seed", "timeout", "expect", "gate"}))) {
     return *e;
   }
   Experiment experiment;
   if (auto e = failed(read_settings(document, experiment))) return *e;
   if (!document.contains("subject")) return field_error("", "needs a 'subject'");
-  if (auto e = failed(assign(experiment.subject, read_subject(document["subject"], directory)))) return *e;
+  if (auto e = failed(assign(experiment.subject, read_subject(document["subject"], directory))))
+    return *e;
   if (auto e = failed(read_arms_and_faults(document, experiment))) return *e;
   if (auto e = failed(check_expectations(document, experiment))) return *e;
   if (auto e = failed(check_gate(document, experiment))) return *e;

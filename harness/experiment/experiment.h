@@ -1,4 +1,5 @@
-// The experiment file: what is run, how (arms), under which faults, and what is expected (docs/experiment-file.md).
+// The experiment file: what is run, how (arms), under which faults, and what is expected
+// (docs/experiment-file.md).
 #pragma once
 
 #include <chrono>
@@ -22,7 +23,7 @@ struct ArmSpec {
   Supervision supervision = Supervision::kNone;
   int workers = 2;
   int spares = 1;
-  int intensity = 100;         // Of kSupervised: deaths allowed within `period`.
+  int intensity = 100;  // Of kSupervised: deaths allowed within `period`.
   std::string period = "10s";
   std::vector<std::string> arguments;  // Further words of the command line in this arm.
 };
@@ -59,9 +60,11 @@ struct SubjectSpec {
   bool inexact = false;
   // command
   std::vector<std::string> command;
-  std::vector<std::string> inputs;   // Globs, relative to `directory`: copied into each trial's own directory.
-  std::vector<std::string> outputs;  // Globs, relative to the trial's directory; none: every file the command leaves.
-  std::filesystem::path directory;   // Where the command line was written.
+  std::vector<std::string>
+      inputs;  // Globs, relative to `directory`: copied into each trial's own directory.
+  std::vector<std::string>
+      outputs;  // Globs, relative to the trial's directory; none: every file the command leaves.
+  std::filesystem::path directory;  // Where the command line was written.
   std::map<std::string, std::string> environment;
 };
 
@@ -72,12 +75,14 @@ struct Experiment {
   std::vector<FaultSpec> faults;  // Without the control "none", which every plan has.
   int blocks = 10;
   std::optional<std::uint64_t> seed;
-  std::optional<std::chrono::nanoseconds> timeout;  // Of one trial; default: 20 times the golden run, at least 10 s.
+  std::optional<std::chrono::nanoseconds>
+      timeout;  // Of one trial; default: 20 times the golden run, at least 10 s.
 };
 
-// Reads and checks everything that can be checked without running. `directory` is what relative paths are relative to. Messages
-// begin with the JSON pointer of the place.
-Result<Experiment> parse_experiment(const nlohmann::json& document, const std::filesystem::path& directory);
+// Reads and checks everything that can be checked without running. `directory` is what relative
+// paths are relative to. Messages begin with the JSON pointer of the place.
+Result<Experiment> parse_experiment(const nlohmann::json& document,
+                                    const std::filesystem::path& directory);
 
 // The same from a file; messages begin with its name.
 struct ExperimentFile {

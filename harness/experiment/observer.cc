@@ -23,10 +23,13 @@ Result<OutputObserver> OutputObserver::create(const fs::path& root) {
   return observer;
 }
 
-// A directory made while we look may already hold files: those are found by listing it once the watch stands.
-void OutputObserver::watch(const fs::path& directory, const std::string& prefix, std::vector<Publication>* found) {
-  const int descriptor = ::inotify_add_watch(inotify_.get(), directory.c_str(),
-                                             IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR | IN_DONT_FOLLOW);
+// A directory made while we look may already hold files: those are found by listing it once the
+// watch stands.
+void OutputObserver::watch(const fs::path& directory, const std::string& prefix,
+                           std::vector<Publication>* found) {
+  const int descriptor =
+      ::inotify_add_watch(inotify_.get(), directory.c_str(),
+                          IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR | IN_DONT_FOLLOW);
   if (descriptor < 0) return;
   prefixes_[descriptor] = prefix;
   std::error_code failure;

@@ -1,4 +1,5 @@
-// The observer: stamps when outputs appear, from outside. Live it only stamps; what they contain is read after the trial.
+// The observer: stamps when outputs appear, from outside. Live it only stamps; what they contain is
+// read after the trial.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,9 @@ struct Publication {
   std::int64_t time_ns = 0;
 };
 
-// Watches a directory tree by inotify: a file closed after writing, or renamed into place. Whether it was complete then is not
-// known; the last publication of a name is the one that counts. One thread uses it.
+// Watches a directory tree by inotify: a file closed after writing, or renamed into place. Whether
+// it was complete then is not known; the last publication of a name is the one that counts. One
+// thread uses it.
 class OutputObserver {
  public:
   static Result<OutputObserver> create(const std::filesystem::path& root);
@@ -29,10 +31,12 @@ class OutputObserver {
   bool overflowed() const { return overflowed_; }
 
  private:
-  void watch(const std::filesystem::path& directory, const std::string& prefix, std::vector<Publication>* found);
+  void watch(const std::filesystem::path& directory, const std::string& prefix,
+             std::vector<Publication>* found);
   UniqueFd inotify_;
   std::filesystem::path root_;
-  std::map<int, std::string> prefixes_;  // Watch -> path of its directory relative to the root, with a slash.
+  std::map<int, std::string>
+      prefixes_;  // Watch -> path of its directory relative to the root, with a slash.
   bool overflowed_ = false;
 };
 

@@ -10,7 +10,8 @@ namespace crashworthy {
 
 using nlohmann::json;
 
-std::vector<PlannedTrial> make_plan(const Experiment& experiment, int blocks, std::uint64_t seed, std::int64_t golden_ns) {
+std::vector<PlannedTrial> make_plan(const Experiment& experiment, int blocks, std::uint64_t seed,
+                                    std::int64_t golden_ns) {
   std::vector<PlannedTrial> plan;
   for (int block = 1; block <= blocks; ++block) {
     std::vector<PlannedTrial> cells;
@@ -21,7 +22,8 @@ std::vector<PlannedTrial> make_plan(const Experiment& experiment, int blocks, st
       cells.push_back(cell);
       for (std::size_t fault = 0; fault < experiment.faults.size(); ++fault) {
         cell.fault = fault;
-        cell.seed = derive_seed(seed, "fault:" + experiment.faults[fault].name, static_cast<std::uint64_t>(block));
+        cell.seed = derive_seed(seed, "fault:" + experiment.faults[fault].name,
+                                static_cast<std::uint64_t>(block));
         cell.trigger = resolve_trigger(experiment.faults[fault], cell.seed, golden_ns);
         cells.push_back(cell);
       }

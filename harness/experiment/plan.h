@@ -1,4 +1,5 @@
-// The plan: every cell of every block, in the order of the run, with its seed. All chance comes from the one seed.
+// The plan: every cell of every block, in the order of the run, with its seed. All chance comes
+// from the one seed.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +17,13 @@ struct PlannedTrial {
   std::size_t arm = 0;
   std::optional<std::size_t> fault;  // Empty: the twin.
   std::uint64_t seed = 0;
-  ResolvedTrigger trigger;  // The same for all arms of a block: cells of a block differ in nothing else.
+  ResolvedTrigger
+      trigger;  // The same for all arms of a block: cells of a block differ in nothing else.
 };
 
 // Blocks of all cells (arms x (none + faults)), each in random order.
-std::vector<PlannedTrial> make_plan(const Experiment& experiment, int blocks, std::uint64_t seed, std::int64_t golden_ns);
+std::vector<PlannedTrial> make_plan(const Experiment& experiment, int blocks, std::uint64_t seed,
+                                    std::int64_t golden_ns);
 
 nlohmann::json to_json(const std::vector<PlannedTrial>& plan, const Experiment& experiment);
 

@@ -1,4 +1,5 @@
-// Progress of a run on stderr: one line rewritten in place on a terminal, one line a block elsewhere, with an estimate.
+// Progress of a run on stderr: one line rewritten in place on a terminal, one line a block
+// elsewhere, with an estimate.
 #pragma once
 
 #include <cstdint>

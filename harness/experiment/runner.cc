@@ -44,7 +44,8 @@ class Interrupts {
   // The signal that came, or 0.
   int take() {
     signalfd_siginfo info{};
-    return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+    return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo)
+                                                                : 0;
   }
 
  private:
@@ -59,10 +60,13 @@ Result<fs::path> make_run_directory(const Experiment& experiment, const RunOptio
   const bool own_choice = directory.empty();
   const fs::path family = fs::path("results") / "runs" / experiment.name;
   if (own_choice) directory = family / utc_timestamp();
-  for (int n = 2; own_choice && fs::exists(directory); ++n) directory = family / fmt::format("{}-{}", utc_timestamp(), n);
+  for (int n = 2; own_choice && fs::exists(directory); ++n)
+    directory = family / fmt::format("{}-{}", utc_timestamp(), n);
   std::error_code failure;
-  if (fs::exists(directory / "plan.json", failure) || fs::exists(directory / "experiment.json", failure)) {
-    return usage_error("'" + directory.string() + "' holds another run", "give another --out, or remove it");
+  if (fs::exists(directory / "plan.json", failure) ||
+      fs::exists(directory / "experiment.json", failure)) {
+    return usage_error("'" + directory.string() + "' holds another run",
+                       "give another --out, or remove it");
   }
   if (fs::exists(directory, failure) && !fs::is_directory(directory, failure)) {
     return usage_error("'" + directory.string() + "' is no directory");
@@ -75,7 +79,8 @@ Result<fs::path> make_run_directory(const Experiment& experiment, const RunOptio
   }
   if (own_choice) {
     fs::remove(family / "latest", failure);
-    fs::create_directory_symlink(directory.filename(), family / "latest", failure);  // A convenience: not having it is no failure.
+    fs::create_directory_symlink(directory.filename(), family / "latest",
+                                 failure);  // A convenience: not having it is no failure.
   }
   return fs::absolute(directory, failure);
 }
@@ -83,8 +88,13 @@ Result<fs::path> make_run_directory(const Experiment& experiment, const RunOptio
 class Runner {
  public:
   Runner(const Experiment& experiment, const std::string& text, const RunOptions& options)
-      : experiment_(experiment), text_(text), options_(options), blocks_(options.blocks.value_or(experiment.blocks)) {
-    seed_ = options.seed ? *options.seed : experiment.seed ? *experiment.seed : std::random_device()() & 0x7fffffffu;
+      : experiment_(experiment),
+        text_(text),
+        options_(options),
+        blocks_(options.blocks.value_or(experiment.blocks)) {
+    seed_ = options.seed      ? *options.seed
+            : experiment.seed ? *experiment.seed
+                              : std::random_device()() & 0x7fffffffu;
   }
 
   Result<RunResult> run() {
@@ -108,15 +118,16 @@ class Runner {
     interrupts_ = &interrupts;
     auto scratch = ScratchGuard::create(directory_ / "scratch");
     if (!scratch) return scratch.error();
-    const int total = blocks_ * static_cast<int>(experiment_.arms.size() * (experiment_.faults.size() + 1));
+    const int total =
+        blocks_ * static_cast<int>(experiment_.arms.size() * (experiment_.faults.size() + 1));
     Progress progress(options_.progress, total, blocks_);
     progress_ = &progress;
     auto prepared = prepare_subject(experiment_.subject, scratch->path());
     if (!prepared) return prepared.error();
     prepared_ = *std::move(prepared);
-    for (const std::string& note : prepared_.notes) progress.note(note);
     scratch_ = scratch->path();
-    if (auto written = write_file_atomically(directory_ / "experiment.json", text_); !written) return written;
+    if (auto written = write_file_atomically(directory_ / "experiment.json", text_); !written)
+      return written;
     if (auto golden = run_golden(); !golden) return golden;
     if (interrupted_by_ != 0) return {};
     if (auto planned = write_plan(clock); !planned) return planned;
@@ -130,9 +141,16 @@ class Runner {
   void remove_if_unused() const {
     std::error_code failure;
     if (fs::exists(directory_ / "plan.json", failure)) return;
-    for (const char* name : {"experiment.json", "golden.json", "golden", "trials", "scratch"}) fs::remove_all(directory_ / name, failure);
+    for (const char* name : {"experiment.json", "golden.json", "golden", "trials", "scratch"})
+      fs::remove_all(directory_ / name, failure);
     fs::remove(directory_, failure);  // Only when nothing else is in it.
-    if (options_.out.empty()) fs::remove(directory_.parent_path() / "latest", failure);
+    if (!options_.out.empty()) return;
+    fs::remove(directory_.parent_path() / "latest", failure);
+    fs::path parent =
+        directory_.parent_path();  // results/runs/<experiment>: as far as we made them for nothing.
+    for (int level = 0; level < 3 && fs::is_empty(parent, failure) && !failure;
+         ++level, parent = parent.parent_path())
+      fs::remove(parent, failure);
   }
 
   TrialSpec trial_spec(const ArmSpec& arm, int number) const {
@@ -142,14 +160,16 @@ class Runner {
     spec.run = run_id_;
     spec.timeout = kGoldenBound;
     spec.scratch = scratch_ / fmt::format("{:04}", number);
-    spec.directory = number == 0 ? directory_ / "golden" : directory_ / "trials" / fmt::format("{:04}", number);
+    spec.directory =
+        number == 0 ? directory_ / "golden" : directory_ / "trials" / fmt::format("{:04}", number);
     return spec;
   }
 
   // One fault-free run of the first arm: what it delivers is what every trial is held against.
   Result<void> run_golden() {
     progress_->note("golden run of arm '" + experiment_.arms.front().name + "' ...");
-    run_id_ = fmt::format("{:016x}", derive_seed(seed_, utc_timestamp(), static_cast<std::uint64_t>(now_ns())));
+    run_id_ = fmt::format(
+        "{:016x}", derive_seed(seed_, utc_timestamp(), static_cast<std::uint64_t>(now_ns())));
     TrialSpec spec = trial_spec(experiment_.arms.front(), 0);
     if (experiment_.timeout) spec.timeout = *experiment_.timeout;
     auto outcome = run_trial(spec, prepared_, nullptr, &golden_, interrupts_->fd());
@@ -161,14 +181,22 @@ class Runner {
     containment_ = outcome->containment;
     if (!outcome->ran_to_end || golden_.deliverable() == 0) {
       Error error;
-      error.kind = ErrorKind::kTimeout;
-      error.message = fmt::format("the fault-free run {} and delivered {} items: there is nothing to compare faults with", outcome->ended,
-                                  golden_.deliverable());
-      error.hint = outcome->stderr_tail.empty() ? "run the command by hand; name its files with --inputs and --outputs" : "its last words: " + outcome->stderr_tail;
+      error.kind = ErrorKind::kNoData;
+      error.message = fmt::format(
+          "the fault-free run {} and delivered {} items: there is nothing to compare faults with",
+          outcome->ended, golden_.deliverable());
+      error.hint = outcome->stderr_tail.empty()
+                       ? "run the command by hand; name its files with --inputs and --outputs"
+                       : "its last words: " + outcome->stderr_tail;
       return error;
     }
     progress_->note(fmt::format("golden run took {} and delivered {} of {} items; containment: {}",
-                                format_duration(static_cast<double>(golden_.duration_ns)), golden_.deliverable(), golden_.items.size(), containment_));
+                                format_duration(static_cast<double>(golden_.duration_ns)),
+                                golden_.deliverable(), golden_.items.size(), containment_));
+    if (golden_.exit_status_only())
+      prepared_.notes.emplace_back(
+          "the command leaves no files in its directory: only its exit status is judged (see "
+          "--outputs)");
     return write_file_atomically(directory_ / "golden.json", to_json(golden_).dump(1) + "\n");
   }
 
@@ -178,9 +206,11 @@ class Runner {
     plan_ = make_plan(experiment_, blocks_, seed_, golden_.duration_ns);
     std::vector<std::string> warnings = noise_warnings(conditions);
     warnings.insert(warnings.end(), prepared_.notes.begin(), prepared_.notes.end());
+    for (const std::string& note : prepared_.notes) progress_->note(note);
     if (clock) {
-      progress_->note(fmt::format("seed {}; error of the recovery clock {} (median of {}, p90 {})", seed_, format_duration(clock->median_ns),
-                                  clock->repetitions, format_duration(clock->p90_ns)));
+      progress_->note(fmt::format("seed {}; error of the recovery clock {} (median of {}, p90 {})",
+                                  seed_, format_duration(clock->median_ns), clock->repetitions,
+                                  format_duration(clock->p90_ns)));
     } else {
       warnings.push_back("the error of the recovery clock is not known: " + clock.error().message);
     }
@@ -213,12 +243,13 @@ class Runner {
 
   Result<void> run_trials() {
     const auto least = std::chrono::duration_cast<std::chrono::nanoseconds>(kLeastTimeout);
-    const std::chrono::nanoseconds timeout =
-        experiment_.timeout.value_or(std::max(least, std::chrono::nanoseconds(golden_.duration_ns * kTimeoutFactor)));
+    const std::chrono::nanoseconds timeout = experiment_.timeout.value_or(
+        std::max(least, std::chrono::nanoseconds(golden_.duration_ns * kTimeoutFactor)));
     for (const PlannedTrial& planned : plan_) {
       const ArmSpec& arm = experiment_.arms[planned.arm];
       const FaultSpec* fault = planned.fault ? &experiment_.faults[*planned.fault] : nullptr;
-      progress_->update(planned.number - 1, planned.block, (fault == nullptr ? std::string("none") : fault->name) + "/" + arm.name);
+      progress_->update(planned.number - 1, planned.block,
+                        (fault == nullptr ? std::string("none") : fault->name) + "/" + arm.name);
       TrialSpec spec = trial_spec(arm, planned.number);
       spec.block = planned.block;
       spec.order = planned.order;
@@ -256,15 +287,20 @@ class Runner {
 
 }  // namespace
 
-Result<RunResult> run_experiment(const Experiment& experiment, const std::string& text, const RunOptions& options) {
+Result<RunResult> run_experiment(const Experiment& experiment, const std::string& text,
+                                 const RunOptions& options) {
   return Runner(experiment, text, options).run();
 }
 
 Result<Run> write_results(const fs::path& directory) {
   auto run = load_run(directory);
   if (!run) return run.error();
-  if (auto written = write_file_atomically(directory / "summary.json", to_json(run->summary).dump(1) + "\n"); !written) return written.error();
-  if (auto written = write_file_atomically(directory / "report.html", html_report(*run)); !written) return written.error();
+  if (auto written =
+          write_file_atomically(directory / "summary.json", to_json(run->summary).dump(1) + "\n");
+      !written)
+    return written.error();
+  if (auto written = write_file_atomically(directory / "report.html", html_report(*run)); !written)
+    return written.error();
   return run;
 }
 

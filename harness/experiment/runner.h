@@ -11,7 +11,8 @@
 namespace crashworthy {
 
 struct RunOptions {
-  std::filesystem::path out;  // The run directory; empty: results/runs/<experiment>/<UTC time>, with a `latest` link.
+  std::filesystem::path
+      out;  // The run directory; empty: results/runs/<experiment>/<UTC time>, with a `latest` link.
   std::optional<int> blocks;
   std::optional<std::uint64_t> seed;
   bool disarm = false;
@@ -22,13 +23,17 @@ struct RunOptions {
 struct RunResult {
   Run run;
   std::filesystem::path directory;
-  int interrupted_by = 0;  // The signal with which the user stopped it, after everything was cleaned up; else 0.
+  int interrupted_by =
+      0;  // The signal with which the user stopped it, after everything was cleaned up; else 0.
 };
 
-// `text`: the experiment file as written, kept in the run directory. Results already measured stay there whatever happens.
-Result<RunResult> run_experiment(const Experiment& experiment, const std::string& text, const RunOptions& options);
+// `text`: the experiment file as written, kept in the run directory. Results already measured stay
+// there whatever happens.
+Result<RunResult> run_experiment(const Experiment& experiment, const std::string& text,
+                                 const RunOptions& options);
 
-// Computes summary.json and report.html of a run directory from its histories and writes them there.
+// Computes summary.json and report.html of a run directory from its histories and writes them
+// there.
 Result<Run> write_results(const std::filesystem::path& directory);
 
 }  // namespace crashworthy

@@ -16,29 +16,34 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The photographs of Debian's opencv-doc: real pictures that every Debian has, never copied into this project.
+// The photographs of Debian's opencv-doc: real pictures that every Debian has, never copied into
+// this project.
 constexpr const char* kPhotographs = "/usr/share/doc/opencv-doc/examples";
 constexpr const char* kPhotographsPackage = "opencv-doc";
 constexpr std::chrono::minutes kGenerateBound(10);
 
 // Variables that a subject gets from our own environment; all others it does not see.
-constexpr std::array<const char*, 9> kInherited{"PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "ASAN_OPTIONS",
-                                                "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
+constexpr std::array<const char*, 9> kInherited{
+    "PATH",         "LANG",         "LC_ALL",        "TZ",          "LD_LIBRARY_PATH",
+    "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
 
 bool is_image(const fs::path& path) {
-  static const std::set<std::string> kExtensions{".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm"};
+  static const std::set<std::string> kExtensions{".png",  ".jpg",  ".jpeg", ".tif",
+                                                 ".tiff", ".webp", ".ppm"};
   std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   return kExtensions.contains(extension);
 }
 
 std::vector<std::string> images_below(const fs::path& root, bool recursive) {
   std::vector<std::string> found;
   std::error_code failure;
-  for (auto entry = fs::recursive_directory_iterator(root, failure); !failure && entry != fs::recursive_directory_iterator();
-       entry.increment(failure)) {
+  for (auto entry = fs::recursive_directory_iterator(root, failure);
+       !failure && entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
     if (!recursive) entry.disable_recursion_pending();
-    if (entry->is_regular_file(failure) && is_image(entry->path())) found.push_back(entry->path().string());
+    if (entry->is_regular_file(failure) && is_image(entry->path()))
+      found.push_back(entry->path().string());
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -55,30 +60,37 @@ Result<void> generate(const std::vector<std::string>& arguments) {
   spec.passthrough_output = true;
   auto subject = Subject::launch(spec);
   if (!subject) return subject.error();
-  if (!subject->wait_until_gone(kGenerateBound)) return Error{ErrorKind::kTimeout, 0, "generating the input took too long", {}};
+  if (!subject->wait_until_gone(kGenerateBound))
+    return Error{ErrorKind::kTimeout, 0, "generating the input took too long", {}};
   auto reports = subject->read_reports();
   if (!reports) return reports.error();
   for (const Report& report : *reports) {
     if (report.kind == Report::Kind::kMainEnded && !report.status.success()) {
-      return Error{ErrorKind::kSystem, 0, "unable to generate the input: the generator " + report.status.describe(), "is the disk full?"};
+      return Error{ErrorKind::kSystem, 0,
+                   "unable to generate the input: the generator " + report.status.describe(),
+                   "is the disk full?"};
     }
   }
   return {};
 }
 
-Result<std::vector<std::string>> generated_set(int count, std::uint64_t seed, const fs::path& directory) {
-  auto done = generate({"--set", directory.string(), "--count", std::to_string(count), "--seed", std::to_string(seed)});
+Result<std::vector<std::string>> generated_set(int count, std::uint64_t seed,
+                                               const fs::path& directory) {
+  auto done = generate({"--set", directory.string(), "--count", std::to_string(count), "--seed",
+                        std::to_string(seed)});
   if (!done) return done.error();
   return images_below(directory, false);
 }
 
-Result<std::vector<std::string>> find_images(const InputSpec& input, const fs::path& work, std::vector<std::string>& notes) {
+Result<std::vector<std::string>> find_images(const InputSpec& input, const fs::path& work,
+                                             std::vector<std::string>& notes) {
   switch (input.kind) {
     case InputSpec::Kind::kSet: {
       auto images = images_below(kPhotographs, true);
       if (!images.empty()) return images;
-      notes.push_back(fmt::format("no photographs in {} (Debian package {}): generated {} images from seed {} instead", kPhotographs,
-                                  kPhotographsPackage, 64, input.seed));
+      notes.push_back(fmt::format(
+          "no photographs in {} (Debian package {}): generated {} images from seed {} instead",
+          kPhotographs, kPhotographsPackage, 64, input.seed));
       return generated_set(64, input.seed, work / "inputs");
     }
     case InputSpec::Kind::kGenerate:
@@ -86,20 +98,24 @@ Result<std::vector<std::string>> find_images(const InputSpec& input, const fs::p
     case InputSpec::Kind::kPpm: {
       if (auto made = make_directories(work / "inputs"); !made) return made.error();
       const std::string file = (work / "inputs" / "generated.ppm").string();
-      auto done = generate({"--ppm", file, "--width", std::to_string(input.width), "--height", std::to_string(input.height), "--seed",
-                            std::to_string(input.seed)});
+      auto done = generate({"--ppm", file, "--width", std::to_string(input.width), "--height",
+                            std::to_string(input.height), "--seed", std::to_string(input.seed)});
       if (!done) return done.error();
       return std::vector<std::string>{file};
     }
-    case InputSpec::Kind::kPath: break;
+    case InputSpec::Kind::kPath:
+      break;
   }
   std::error_code failure;
   if (fs::is_directory(input.path, failure)) {
     auto images = images_below(input.path, false);
-    if (images.empty()) return usage_error("no images in '" + input.path.string() + "'", "it must hold .png, .jpg, .tif, .webp or .ppm files");
+    if (images.empty())
+      return usage_error("no images in '" + input.path.string() + "'",
+                         "it must hold .png, .jpg, .tif, .webp or .ppm files");
     return images;
   }
-  if (!fs::exists(input.path, failure)) return usage_error("there is no '" + input.path.string() + "'");
+  if (!fs::exists(input.path, failure))
+    return usage_error("there is no '" + input.path.string() + "'");
   return std::vector<std::string>{input.path.string()};
 }
 
@@ -110,7 +126,8 @@ Result<void> prepare_tiles(PreparedSubject& prepared, const fs::path& work) {
   auto images = find_images(prepared.spec.input, work, prepared.notes);
   if (!images) return images.error();
   const int limit = prepared.spec.input.limit;
-  if (limit > 0 && images->size() > static_cast<std::size_t>(limit)) images->resize(static_cast<std::size_t>(limit));
+  if (limit > 0 && images->size() > static_cast<std::size_t>(limit))
+    images->resize(static_cast<std::size_t>(limit));
   prepared.input_files = *std::move(images);
   prepared.items.emplace();
   std::string list;
@@ -119,7 +136,8 @@ Result<void> prepare_tiles(PreparedSubject& prepared, const fs::path& work) {
     if (prepared.input_files[i].find_first_of("\n\t") != std::string::npos) {
       return usage_error("the file name '" + input.string() + "' has a tab or a line break");
     }
-    const std::string output = fmt::format("{:04}_{}.{}", i, input.stem().string(), prepared.spec.format);
+    const std::string output =
+        fmt::format("{:04}_{}.{}", i, input.stem().string(), prepared.spec.format);
     prepared.items->push_back({output});
     list += input.string() + "\t" + output + "\n";
   }
@@ -128,7 +146,8 @@ Result<void> prepare_tiles(PreparedSubject& prepared, const fs::path& work) {
 }
 
 // Files below `directory` that match one of the globs, relative to it.
-Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& patterns, const fs::path& directory) {
+Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& patterns,
+                                              const fs::path& directory) {
   std::set<std::string> found;
   for (const std::string& pattern : patterns) {
     glob_t matches{};
@@ -142,7 +161,9 @@ Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& pa
       ++files;
     }
     ::globfree(&matches);
-    if (files == 0) return usage_error("no file matches the inputs '" + pattern + "' in '" + directory.string() + "'");
+    if (files == 0)
+      return usage_error("no file matches the inputs '" + pattern + "' in '" + directory.string() +
+                         "'");
   }
   return std::vector<std::string>(found.begin(), found.end());
 }
@@ -150,7 +171,9 @@ Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& pa
 Result<void> prepare_command(PreparedSubject& prepared) {
   const std::string& word = prepared.spec.command[0];
   if (word.find('/') != std::string::npos) {
-    prepared.program = fs::path(word).is_absolute() ? fs::path(word) : (prepared.spec.directory / word).lexically_normal();
+    prepared.program = fs::path(word).is_absolute()
+                           ? fs::path(word)
+                           : (prepared.spec.directory / word).lexically_normal();
   }
   auto inputs = expand_globs(prepared.spec.inputs, prepared.spec.directory);
   if (!inputs) return inputs.error();
@@ -172,19 +195,36 @@ std::vector<std::string> make_environment(const PreparedSubject& subject, const 
   return environment;
 }
 
-std::vector<std::string> tiles_arguments(const PreparedSubject& subject, const ArmSpec& arm, const fs::path& output) {
+std::vector<std::string> tiles_arguments(const PreparedSubject& subject, const ArmSpec& arm,
+                                         const fs::path& output) {
   const SubjectSpec& spec = subject.spec;
-  std::vector<std::string> argv{subject.program.string(), "--list", subject.list_file.string(), "--output", output.string(),
-                                "--tile", std::to_string(spec.tile), "--ops", spec.operations,
-                                "--supervision", supervision_name(arm.supervision), "--workers", std::to_string(arm.workers),
-                                "--producers", std::to_string(spec.producers), "--max-demand", std::to_string(spec.max_demand)};
+  std::vector<std::string> argv{subject.program.string(),
+                                "--list",
+                                subject.list_file.string(),
+                                "--output",
+                                output.string(),
+                                "--tile",
+                                std::to_string(spec.tile),
+                                "--ops",
+                                spec.operations,
+                                "--supervision",
+                                supervision_name(arm.supervision),
+                                "--workers",
+                                std::to_string(arm.workers),
+                                "--producers",
+                                std::to_string(spec.producers),
+                                "--max-demand",
+                                std::to_string(spec.max_demand)};
   for (const Batcher& batcher : spec.batchers) {
-    argv.insert(argv.end(), {"--batcher", fmt::format("{}:{}:{}", batcher.name, batcher.concurrency, batcher.size)});
+    argv.insert(argv.end(), {"--batcher", fmt::format("{}:{}:{}", batcher.name, batcher.concurrency,
+                                                      batcher.size)});
   }
   if (arm.supervision == Supervision::kSupervised) {
-    argv.insert(argv.end(), {"--spares", std::to_string(arm.spares), "--intensity", std::to_string(arm.intensity), "--period", arm.period});
+    argv.insert(argv.end(), {"--spares", std::to_string(arm.spares), "--intensity",
+                             std::to_string(arm.intensity), "--period", arm.period});
   }
-  if (spec.slow_percent > 0) argv.insert(argv.end(), {"--slow", fmt::format("{:g}", spec.slow_percent)});
+  if (spec.slow_percent > 0)
+    argv.insert(argv.end(), {"--slow", fmt::format("{:g}", spec.slow_percent)});
   if (spec.inexact) argv.emplace_back("--inexact");
   return argv;
 }
@@ -198,7 +238,8 @@ Result<void> copy_inputs(const PreparedSubject& subject, const fs::path& directo
     if (failure) return system_error("copy the input '" + input + "'", failure.value());
   }
   for (const std::string& pattern : subject.spec.outputs) {
-    // The part of the pattern before its first wildcard directory is a directory that the command may expect.
+    // The part of the pattern before its first wildcard directory is a directory that the command
+    // may expect.
     fs::path parent;
     for (const fs::path& part : fs::path(pattern).parent_path()) {
       if (part.string().find_first_of("*?[") != std::string::npos) break;
@@ -228,12 +269,14 @@ Result<PreparedSubject> prepare_subject(const SubjectSpec& spec, const fs::path&
   return prepared;
 }
 
-Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& arm, const fs::path& scratch) {
+Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& arm,
+                                const fs::path& scratch) {
   TrialSetup setup;
   const bool command = subject.spec.pipeline.empty();
   setup.directory = scratch / "work";
   setup.output_root = command ? setup.directory : scratch / "out";
-  for (const fs::path& directory : {setup.directory, setup.output_root, scratch / "home", scratch / "tmp"}) {
+  for (const fs::path& directory :
+       {setup.directory, setup.output_root, scratch / "home", scratch / "tmp"}) {
     if (auto made = make_directories(directory); !made) return made.error();
   }
   setup.environment = make_environment(subject, scratch);

@@ -1,4 +1,5 @@
-// From an experiment's subject to a command line: inputs, the list of items, a trial's own directory and environment.
+// From an experiment's subject to a command line: inputs, the list of items, a trial's own
+// directory and environment.
 #pragma once
 
 #include <filesystem>
@@ -14,27 +15,33 @@ namespace crashworthy {
 // What is the same for all trials of a run.
 struct PreparedSubject {
   SubjectSpec spec;
-  std::filesystem::path program;                    // Of a pipeline of ours, or of the command when it names a path.
-  std::vector<std::string> input_files;             // tiles: absolute paths, one an item. Commands: relative paths to copy.
-  std::optional<std::vector<Item>> items;           // The harness's own list; empty: the golden run's outputs are the items.
-  std::filesystem::path list_file;                  // tiles: its --list.
-  std::vector<std::string> notes;                   // What the user should know: "no photographs found, ...".
+  std::filesystem::path program;  // Of a pipeline of ours, or of the command when it names a path.
+  std::vector<std::string>
+      input_files;  // tiles: absolute paths, one an item. Commands: relative paths to copy.
+  std::optional<std::vector<Item>>
+      items;  // The harness's own list; empty: the golden run's outputs are the items.
+  std::filesystem::path list_file;  // tiles: its --list.
+  std::vector<std::string> notes;   // What the user should know: "no photographs found, ...".
 };
 
-// Finds the program and the inputs, generates those that must be. `work`: a directory of the run that ends with it.
+// Finds the program and the inputs, generates those that must be. `work`: a directory of the run
+// that ends with it.
 Result<PreparedSubject> prepare_subject(const SubjectSpec& spec, const std::filesystem::path& work);
 
 // What a trial starts and where its outputs are.
 struct TrialSetup {
   std::vector<std::string> argv;
   std::vector<std::string> environment;
-  std::filesystem::path directory;     // Working directory.
+  std::filesystem::path directory;  // Working directory.
   std::filesystem::path output_root;
-  std::vector<std::string> patterns;   // Of the outputs, relative to the root; none: all.
-  std::vector<int> complete_codes;     // Exit codes with which the subject ends when it has run to its end.
+  std::vector<std::string> patterns;  // Of the outputs, relative to the root; none: all.
+  std::vector<int>
+      complete_codes;  // Exit codes with which the subject ends when it has run to its end.
 };
 
-// Makes the trial's own directory below `scratch` and fills it: inputs, empty output directories, TMPDIR, HOME.
-Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& arm, const std::filesystem::path& scratch);
+// Makes the trial's own directory below `scratch` and fills it: inputs, empty output directories,
+// TMPDIR, HOME.
+Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& arm,
+                                const std::filesystem::path& scratch);
 
 }  // namespace crashworthy

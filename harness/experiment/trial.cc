@@ -12,6 +12,7 @@
 #include <set>
 
 #include "harness/experiment/conditions.h"
+#include "harness/experiment/content.h"
 #include "harness/experiment/observer.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -34,8 +35,8 @@ constexpr int kEventNumber = 101;
 constexpr int kInjectionNumber = 102;
 
 ItemRecord to_item_record(const ProbeRecord& record) {
-  return {record.time_ns, record.item,        record.part,  record.attempt, record.pid,
-          record.worker,  record.incarnation, record.event, 0,              record.value};
+  return {record.time_ns,     record.item,  record.part, record.attempt, record.pid, record.worker,
+          record.incarnation, record.event, 0,           record.value};
 }
 
 json status_json(const WaitStatus& status) {
@@ -53,8 +54,13 @@ std::string tail_of(const fs::path& file) {
 
 class Trial : private SubjectView {
  public:
-  Trial(const TrialSpec& spec, const PreparedSubject& prepared, const Golden* golden, Golden* into, int interrupt_fd)
-      : spec_(spec), prepared_(prepared), golden_(golden), golden_into_(into), interrupt_fd_(interrupt_fd) {}
+  Trial(const TrialSpec& spec, const PreparedSubject& prepared, const Golden* golden, Golden* into,
+        int interrupt_fd)
+      : spec_(spec),
+        prepared_(prepared),
+        golden_(golden),
+        golden_into_(into),
+        interrupt_fd_(interrupt_fd) {}
 
   ~Trial() override {
     subject_.reset();
@@ -71,8 +77,12 @@ class Trial : private SubjectView {
     if (auto judged = judge(); !judged) return give_up(judged.error());
     if (failure_) return give_up(*failure_);
     phase("end");
-    log({{"type", "end"}, {"outcome", outcome_.ran_to_end ? "finished" : "ended_early"}, {"ended", outcome_.ended},
-         {"stderr", outcome_.stderr_tail}, {"probe_dropped", ring_->dropped()}, {"probe_gaps", ring_->gaps()},
+    log({{"type", "end"},
+         {"outcome", outcome_.ran_to_end ? "finished" : "ended_early"},
+         {"ended", outcome_.ended},
+         {"stderr", outcome_.stderr_tail},
+         {"probe_dropped", ring_->dropped()},
+         {"probe_gaps", ring_->gaps()},
          {"observer_overflowed", observer_->overflowed()}});
     if (failure_) return *failure_;
     return outcome_;
@@ -104,8 +114,9 @@ class Trial : private SubjectView {
       for (std::size_t i = 0; i < golden_->items.size(); ++i) item_of_[golden_->items[i].name] = i;
     }
     if (spec_.fault == nullptr) return finish_writing();
-    auto injection = Injection::plan(*spec_.fault, spec_.trigger, spec_.seed, spec_.disarmed,
-                                     [this](json step, bool synced) { log(std::move(step), synced); });
+    auto injection =
+        Injection::plan(*spec_.fault, spec_.trigger, spec_.seed, spec_.disarmed,
+                        [this](json step, bool synced) { log(std::move(step), synced); });
     if (!injection) return injection.error();
     injection_ = std::move(*injection);
     if (auto armed = injection_->arm(*ring_); !armed) return armed;
@@ -159,8 +170,13 @@ class Trial : private SubjectView {
     subject_.emplace(std::move(*subject));
     main_pid_ = pid_in_own_namespace(subject_->main_pid()).value_or(0);
     outcome_.containment = containment_name(subject_->containment());
-    if (!subject_->containment_reason().empty()) outcome_.containment += " (" + subject_->containment_reason() + ")";
-    log({{"type", "process"}, {"event", "launched"}, {"role", "main"}, {"pid", main_pid()}, {"host_pid", subject_->main_pid()},
+    if (!subject_->containment_reason().empty())
+      outcome_.containment += " (" + subject_->containment_reason() + ")";
+    log({{"type", "process"},
+         {"event", "launched"},
+         {"role", "main"},
+         {"pid", main_pid()},
+         {"host_pid", subject_->main_pid()},
          {"containment", outcome_.containment}},
         false, launched_ns_);
     phase("steady");
@@ -171,7 +187,8 @@ class Trial : private SubjectView {
   void supervise() {
     const std::int64_t deadline = launched_ns_ + spec_.timeout.count();
     std::int64_t fire_at = INT64_MAX;
-    if (injection_ && injection_->fire_after_ns()) fire_at = launched_ns_ + *injection_->fire_after_ns();
+    if (injection_ && injection_->fire_after_ns())
+      fire_at = launched_ns_ + *injection_->fire_after_ns();
     std::int64_t drain_at = launched_ns_ + kDrainEveryNs;
     while (!childless_) {
       const std::int64_t now = now_ns();
@@ -188,7 +205,8 @@ class Trial : private SubjectView {
         drain_at = now + kDrainEveryNs;
       }
       if (!wait_for_events(std::min({deadline, fire_at, drain_at}))) return;
-      if (main_ended_ && !childless_ && now_ns() > ended_ns_ + kLingerNs) return;  // Orphans go on after the main process.
+      if (main_ended_ && !childless_ && now_ns() > ended_ns_ + kLingerNs)
+        return;  // Orphans go on after the main process.
     }
   }
 
@@ -222,7 +240,8 @@ class Trial : private SubjectView {
       if (report.kind == Report::Kind::kChildless || report.kind == Report::Kind::kGuardLost) {
         childless_ = true;
         if (report.kind == Report::Kind::kGuardLost && !main_ended_) {
-          failure_ = Error{ErrorKind::kSystem, 0, "crashworthy-init was killed by somebody else", {}};
+          failure_ =
+              Error{ErrorKind::kSystem, 0, "crashworthy-init was killed by somebody else", {}};
         }
         continue;
       }
@@ -233,7 +252,10 @@ class Trial : private SubjectView {
         ended_ns_ = report.time_ns;
         main_status_ = report.status;
       }
-      log({{"type", "process"}, {"event", "ended"}, {"role", main ? "main" : "orphan"}, {"pid", report.pid},
+      log({{"type", "process"},
+           {"event", "ended"},
+           {"role", main ? "main" : "orphan"},
+           {"pid", report.pid},
            {"status", status_json(report.status)}},
           false, report.time_ns);
     }
@@ -245,19 +267,23 @@ class Trial : private SubjectView {
     if (before == 0 && !publications_.empty()) phase("delivering");
   }
 
-  // Whatever is left of the tree ends now; then the last words of the probe and of the observer are read.
+  // Whatever is left of the tree ends now; then the last words of the probe and of the observer are
+  // read.
   void end_subject() {
-    if (!main_ended_) outcome_.ended = fmt::format("did not end within {}", format_duration(static_cast<double>(spec_.timeout.count())));
+    if (!main_ended_)
+      outcome_.ended = fmt::format("did not end within {}",
+                                   format_duration(static_cast<double>(spec_.timeout.count())));
     subject_->kill_tree();
-    if (!subject_->wait_until_gone(kGoneBound)) failure_ = Error{ErrorKind::kTimeout, 0, "the subject's processes do not end", {}};
+    if (!subject_->wait_until_gone(kGoneBound))
+      failure_ = Error{ErrorKind::kTimeout, 0, "the subject's processes do not end", {}};
     if (!timed_out_ && !main_ended_) read_reports();
     refresh(true);
     read_outputs();
     if (main_ended_) outcome_.ended = main_status_.describe();
     outcome_.duration_ns = (main_ended_ ? ended_ns_ : now_ns()) - launched_ns_;
     outcome_.ran_to_end = main_ended_ && !timed_out_ && main_status_.exited() &&
-                          std::find(setup_.complete_codes.begin(), setup_.complete_codes.end(), main_status_.exit_code()) !=
-                              setup_.complete_codes.end();
+                          std::find(setup_.complete_codes.begin(), setup_.complete_codes.end(),
+                                    main_status_.exit_code()) != setup_.complete_codes.end();
     outcome_.stderr_tail = tail_of(spec_.scratch / "stderr");
     if (injection_) finish_injection();
   }
@@ -267,7 +293,8 @@ class Trial : private SubjectView {
     InjectionEvidence evidence{ends_, records_};
     for (const ProbeRecord& record : records_) {
       if (record.event != static_cast<std::uint16_t>(ProbeEvent::kWorkerDied)) continue;
-      evidence.ends.push_back({record.pid, WaitStatus::from_raw(static_cast<int>(record.value)), record.time_ns});
+      evidence.ends.push_back(
+          {record.pid, WaitStatus::from_raw(static_cast<int>(record.value)), record.time_ns});
     }
     injection_->finish(evidence);
   }
@@ -275,11 +302,20 @@ class Trial : private SubjectView {
   Result<void> judge() {
     phase("check");
     if (golden_into_ != nullptr) return read_golden_run();
+    if (golden_->exit_status_only()) {
+      ItemVerdicts verdict;
+      verdict.classes = {outcome_.ran_to_end ? ItemClass::kOk : ItemClass::kUnfinished};
+      if (outcome_.ran_to_end) publications_.push_back({kExitStatusItem, ended_ns_});
+      write_verdicts(verdict);
+      return {};
+    }
     std::set<std::uint64_t> reported;
     for (const ProbeRecord& record : records_) {
-      if (record.event == static_cast<std::uint16_t>(ProbeEvent::kFailed)) reported.insert(record.item);
+      if (record.event == static_cast<std::uint16_t>(ProbeEvent::kFailed))
+        reported.insert(record.item);
     }
-    auto verdicts = check_outputs(*golden_, setup_.output_root, setup_.patterns, reported, outcome_.ran_to_end, spec_.scratch);
+    auto verdicts = check_outputs(*golden_, setup_.output_root, setup_.patterns, reported,
+                                  outcome_.ran_to_end, spec_.scratch);
     if (!verdicts) return verdicts.error();
     write_verdicts(*verdicts);
     return {};
@@ -292,6 +328,10 @@ class Trial : private SubjectView {
     *golden_into_ = *std::move(golden);
     golden_into_->duration_ns = outcome_.duration_ns;
     remove_inputs_from_items(*golden_into_);
+    if (golden_into_->items.empty() && prepared_.spec.pipeline.empty() && setup_.patterns.empty()) {
+      golden_into_->items = {{kExitStatusItem}};
+      golden_into_->outputs = {{outcome_.ended, outcome_.ended}};
+    }
     return {};
   }
 
@@ -301,8 +341,10 @@ class Trial : private SubjectView {
     Golden kept;
     for (std::size_t i = 0; i < golden.items.size(); ++i) {
       const std::string& name = golden.items[i].name;
-      const bool input = std::find(prepared_.input_files.begin(), prepared_.input_files.end(), name) != prepared_.input_files.end();
-      auto original = input ? hash_file(prepared_.spec.directory / name) : Result<std::string>(std::string());
+      const bool input = std::find(prepared_.input_files.begin(), prepared_.input_files.end(),
+                                   name) != prepared_.input_files.end();
+      auto original =
+          input ? hash_file(prepared_.spec.directory / name) : Result<std::string>(std::string());
       if (input && original && *original == golden.outputs[i].bytes) continue;
       kept.items.push_back(golden.items[i]);
       kept.outputs.push_back(golden.outputs[i]);
@@ -317,23 +359,30 @@ class Trial : private SubjectView {
     for (const Publication& publication : publications_) {
       const auto item = item_of_.find(publication.name);
       if (item == item_of_.end()) continue;
-      records.push_back(outside_record(ItemEvent::kPublished, item->second, 0, publication.time_ns));
+      records.push_back(
+          outside_record(ItemEvent::kPublished, item->second, 0, publication.time_ns));
     }
     const std::int64_t now = now_ns();
     for (std::size_t i = 0; i < verdicts.classes.size(); ++i) {
-      records.push_back(outside_record(ItemEvent::kJudged, i, static_cast<std::int64_t>(verdicts.classes[i]), now));
+      records.push_back(outside_record(ItemEvent::kJudged, i,
+                                       static_cast<std::int64_t>(verdicts.classes[i]), now));
     }
-    for (const auto& [item, count] : verdicts.duplicated) records.push_back(outside_record(ItemEvent::kDuplicated, item, count, now));
+    for (const auto& [item, count] : verdicts.duplicated)
+      records.push_back(outside_record(ItemEvent::kDuplicated, item, count, now));
     for (const auto& [item, place] : verdicts.misplaced) {
       const auto other = item_of_.find(place);
-      records.push_back(outside_record(ItemEvent::kMisplaced, item, other == item_of_.end() ? -1 : static_cast<std::int64_t>(other->second), now));
+      records.push_back(outside_record(
+          ItemEvent::kMisplaced, item,
+          other == item_of_.end() ? -1 : static_cast<std::int64_t>(other->second), now));
       log({{"type", "misplaced"}, {"item", item}, {"found_at", place}});
     }
-    for (const std::string& extra : verdicts.extra) log({{"type", "extra_output"}, {"name", extra}});
+    for (const std::string& extra : verdicts.extra)
+      log({{"type", "extra_output"}, {"name", extra}});
     if (auto written = history_->write_items(records); !written) failure_ = written.error();
   }
 
-  static ItemRecord outside_record(ItemEvent event, std::size_t item, std::int64_t value, std::int64_t time_ns) {
+  static ItemRecord outside_record(ItemEvent event, std::size_t item, std::int64_t value,
+                                   std::int64_t time_ns) {
     ItemRecord record;
     record.time_ns = time_ns;
     record.item = item;
@@ -359,7 +408,8 @@ class Trial : private SubjectView {
     tracker_.add(fresh);
     std::vector<ItemRecord> items;
     for (const ProbeRecord& record : fresh) items.push_back(to_item_record(record));
-    if (auto written = history_->write_items(items); !written && !failure_) failure_ = written.error();
+    if (auto written = history_->write_items(items); !written && !failure_)
+      failure_ = written.error();
   }
   const WorkerTracker& workers() const override { return tracker_; }
   bool supervised() const override { return spec_.arm->supervision == Supervision::kSupervised; }
@@ -398,8 +448,8 @@ class Trial : private SubjectView {
 
 }  // namespace
 
-Result<TrialOutcome> run_trial(const TrialSpec& spec, const PreparedSubject& subject, const Golden* golden, Golden* read_golden_into,
-                               int interrupt_fd) {
+Result<TrialOutcome> run_trial(const TrialSpec& spec, const PreparedSubject& subject,
+                               const Golden* golden, Golden* read_golden_into, int interrupt_fd) {
   return Trial(spec, subject, golden, read_golden_into, interrupt_fd).run();
 }
 

@@ -32,19 +32,19 @@ struct TrialSpec {
 
 struct TrialOutcome {
   bool ran_to_end = false;
-  bool interrupted = false;     // By a signal to the harness; the history has no end.
-  std::string ended;            // "exited with 0", "killed by SIGKILL", "did not end within 10 s".
-  std::string stderr_tail;      // Last lines, for messages.
-  std::int64_t duration_ns = 0; // Launch to end of the main process.
-  std::string containment;      // Level in force and why not a better one.
-  std::string injection;        // Its outcome; empty without a fault.
+  bool interrupted = false;      // By a signal to the harness; the history has no end.
+  std::string ended;             // "exited with 0", "killed by SIGKILL", "did not end within 10 s".
+  std::string stderr_tail;       // Last lines, for messages.
+  std::int64_t duration_ns = 0;  // Launch to end of the main process.
+  std::string containment;       // Level in force and why not a better one.
+  std::string injection;         // Its outcome; empty without a fault.
 };
 
-// Runs one trial. `golden` is null for the golden run itself, whose outputs are then read into `*read_golden_into`.
-// `interrupt_fd`: readable when the user wants to stop (a signalfd).
-// Fails for what is the harness's trouble (a full disk, a helper that is missing) or the user's (the command cannot be started);
-// nothing of the subject is left then.
-Result<TrialOutcome> run_trial(const TrialSpec& spec, const PreparedSubject& subject, const Golden* golden, Golden* read_golden_into,
-                               int interrupt_fd);
+// Runs one trial. `golden` is null for the golden run itself, whose outputs are then read into
+// `*read_golden_into`. `interrupt_fd`: readable when the user wants to stop (a signalfd). Fails for
+// what is the harness's trouble (a full disk, a helper that is missing) or the user's (the command
+// cannot be started); nothing of the subject is left then.
+Result<TrialOutcome> run_trial(const TrialSpec& spec, const PreparedSubject& subject,
+                               const Golden* golden, Golden* read_golden_into, int interrupt_fd);
 
 }  // namespace crashworthy

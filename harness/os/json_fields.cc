@@ -45,8 +45,10 @@ Error field_error(const std::string& pointer, const std::string& what, std::stri
   return usage_error((pointer.empty() ? "/" : pointer) + ": " + what, std::move(hint));
 }
 
-Result<void> require_object(const json& value, const std::string& pointer, const std::vector<std::string>& known) {
-  if (!value.is_object()) return field_error(pointer, "must be an object, not " + std::string(value.type_name()));
+Result<void> require_object(const json& value, const std::string& pointer,
+                            const std::vector<std::string>& known) {
+  if (!value.is_object())
+    return field_error(pointer, "must be an object, not " + std::string(value.type_name()));
   for (const auto& [key, unused] : value.items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       return field_error(pointer + "/" + key, "unknown field", suggest(key, known));
@@ -55,17 +57,19 @@ Result<void> require_object(const json& value, const std::string& pointer, const
   return {};
 }
 
-Result<std::int64_t> read_integer(const json& object, const std::string& pointer, const char* key, std::int64_t fallback,
-                                  std::int64_t low, std::int64_t high) {
+Result<std::int64_t> read_integer(const json& object, const std::string& pointer, const char* key,
+                                  std::int64_t fallback, std::int64_t low, std::int64_t high) {
   const auto found = object.find(key);
   if (found == object.end()) return fallback;
-  const bool whole = found->is_number_integer() && (!found->is_number_unsigned() || found->get<std::uint64_t>() <= INT64_MAX);
+  const bool whole = found->is_number_integer() &&
+                     (!found->is_number_unsigned() || found->get<std::uint64_t>() <= INT64_MAX);
   if (whole) {
     const auto value = found->get<std::int64_t>();
     if (value >= low && value <= high) return value;
   }
-  return field_error(pointer + "/" + key, "must be a whole number from " + std::to_string(low) + " to " +
-                                              std::to_string(high) + ", not " + found->dump());
+  return field_error(pointer + "/" + key, "must be a whole number from " + std::to_string(low) +
+                                              " to " + std::to_string(high) + ", not " +
+                                              found->dump());
 }
 
 Result<std::string> read_string(const json& object, const std::string& pointer, const char* key,
@@ -76,7 +80,8 @@ Result<std::string> read_string(const json& object, const std::string& pointer, 
   return field_error(pointer + "/" + key, "must be a string, not " + found->dump());
 }
 
-Result<bool> read_bool(const json& object, const std::string& pointer, const char* key, bool fallback) {
+Result<bool> read_bool(const json& object, const std::string& pointer, const char* key,
+                       bool fallback) {
   const auto found = object.find(key);
   if (found == object.end()) return fallback;
   if (found->is_boolean()) return found->get<bool>();

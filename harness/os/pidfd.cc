@@ -100,7 +100,8 @@ namespace {
 
 bool all_tasks_stopped(pid_t pid) {
   std::error_code failure;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", failure)) {
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", failure)) {
     auto stat = read_file(task.path() / "stat");
     if (!stat) continue;  // The task has ended meanwhile.
     const std::size_t name_end = stat->rfind(')');

@@ -18,7 +18,8 @@ Result<UniqueFd> open_pidfd(pid_t pid);
 // The pid behind `pidfd` as this process sees it; kGone when the process has been reaped.
 Result<pid_t> pid_of(int pidfd);
 
-// The pid of our process `pid` in its own (innermost) pid namespace: as itself sees it. Empty when it has ended.
+// The pid of our process `pid` in its own (innermost) pid namespace: as itself sees it. Empty when
+// it has ended.
 std::optional<pid_t> pid_in_own_namespace(pid_t pid);
 
 // Sends `signal`. kGone when the process has already been reaped.
@@ -38,7 +39,8 @@ Result<std::optional<WaitStatus>> reap(int pidfd);
 // was reaped): evidence that does not depend on the parent. Empty where the kernel does not tell.
 std::optional<WaitStatus> exit_status_from_kernel(int pidfd);
 
-// Waits at most `timeout_ms` until every task of the process is stopped (state T) after a SIGSTOP; false when one still runs.
+// Waits at most `timeout_ms` until every task of the process is stopped (state T) after a SIGSTOP;
+// false when one still runs.
 bool wait_until_stopped(pid_t pid, int timeout_ms);
 
 }  // namespace crashworthy

@@ -18,6 +18,7 @@ enum class ErrorKind {
   kCorrupt,      // Data on disk or on the wire is not what its format says.
   kGone,         // The process, file or peer is no longer there.
   kTimeout,      // A stated bound passed.
+  kNoData,       // Nothing was measured that could be judged: exit code 3.
   kIncomparable  // Two results that may not be compared: exit code 4.
 };
 

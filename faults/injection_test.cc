@@ -1,0 +1,309 @@
+// Every injector against a real process: armed it has exactly its effect and proves it; disarmed,
+// too late, or on a victim that dies of something else, nothing is confirmed.
+#include "faults/injection.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "faults/point/point.h"
+#include "harness/os/clock.h"
+#include "harness/os/pidfd.h"
+
+namespace crashworthy {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+FaultSpec fault_of(const char* text) {
+  auto fault = parse_fault(json::parse(text), "/faults/0");
+  EXPECT_TRUE(fault) << fault.error().message;
+  return *fault;
+}
+
+// A forked child as the subject: one worker, which is the main process.
+class FakeSubject : public SubjectView {
+ public:
+  FakeSubject(ProbeRing& ring, int (*body)(const Probe&)) : ring_(ring) {
+    const Probe probe = ring.probe();
+    pid_ = ::fork();
+    if (pid_ == 0) ::_exit(body(probe));
+    pidfd_ = *open_pidfd(pid_);
+  }
+  ~FakeSubject() override {
+    (void)send_signal(pidfd_.get(), SIGKILL);
+    if (!reaped_) ::waitpid(pid_, nullptr, 0);
+  }
+  void refresh() override {
+    const std::size_t before = records_.size();
+    ring_.drain(records_);
+    tracker_.add(std::span(records_).subspan(before));
+  }
+  const WorkerTracker& workers() const override { return tracker_; }
+  bool supervised() const override { return false; }
+  std::int32_t main_pid() const override { return pid_; }
+  Result<UniqueFd> open(std::int32_t pid) const override { return open_pidfd(pid); }
+  std::vector<pid_t> host_pids() const override { return {pid_}; }
+
+  // Waits for the child's end and gives all that is known of it.
+  InjectionEvidence end() {
+    EXPECT_TRUE(wait_for_end(pidfd_.get(), 10'000));
+    const auto status = reap(pidfd_.get());
+    reaped_ = true;
+    refresh();
+    return {{{pid_, **status, now_ns()}}, records_};
+  }
+  void wait_for(ProbeEvent event, std::uint64_t count) {
+    while (ring_.count(event) < count) ::usleep(100);
+  }
+  pid_t pid() const { return pid_; }
+
+ private:
+  ProbeRing& ring_;
+  pid_t pid_ = -1;
+  UniqueFd pidfd_;
+  WorkerTracker tracker_;
+  std::vector<ProbeRecord> records_;
+  bool reaped_ = false;
+};
+
+struct Log {
+  std::vector<json> steps;
+  StepLog sink() {
+    return [this](json step, bool synced) {
+      step["synced"] = synced;
+      steps.push_back(std::move(step));
+    };
+  }
+  json result() const { return steps.back(); }
+  json step(const std::string& name) const {
+    for (const json& candidate : steps) {
+      if (candidate.value("step", "") == name) return candidate;
+    }
+    return nullptr;
+  }
+};
+
+class Injections : public ::testing::Test {
+ protected:
+  void SetUp() override { ring_ = *ProbeRing::create(1 << 10); }
+  std::unique_ptr<Injection> plan(const FaultSpec& fault, ResolvedTrigger trigger,
+                                  bool disarmed = false) {
+    auto injection = Injection::plan(fault, trigger, 1, disarmed, log_.sink());
+    EXPECT_TRUE(injection);
+    EXPECT_TRUE((*injection)->arm(*ring_));
+    return *std::move(injection);
+  }
+  std::optional<ProbeRing> ring_;
+  Log log_;
+};
+
+// Works for ever: takes an item and holds it.
+int hold_an_item(const Probe& probe) {
+  probe.emit(ProbeEvent::kWorkerReady, {0, 1});
+  probe.emit(ProbeEvent::kTaken, {0, 1}, 4);
+  probe.emit(ProbeEvent::kStarted, {0, 1}, 4, 2, 1);
+  while (true) ::pause();
+}
+
+// Takes an item but never begins to work on it.
+int hold_nothing_for_long(const Probe& probe) {
+  probe.emit(ProbeEvent::kWorkerReady, {0, 1});
+  probe.emit(ProbeEvent::kTaken, {0, 1}, 4);
+  ::usleep(200'000);
+  return 3;
+}
+
+TEST_F(Injections, KillIsFiredAtTheItemIntoItsHolderAndConfirmed) {
+  const FaultSpec fault = fault_of(
+      R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
+  auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
+  EXPECT_TRUE(log_.step("plan")["synced"]) << "on disk before it can fire";
+  FakeSubject subject(*ring_, hold_an_item);
+  subject.wait_for(ProbeEvent::kStarted, 1);
+  injection->on_trigger(subject, *ring_, false);
+  EXPECT_TRUE(injection->fired());
+  injection->finish(subject.end());
+  const json result = log_.result();
+  EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
+  EXPECT_EQ(result["victim"]["pid"], subject.pid());
+  EXPECT_EQ(result["victim"]["item"], 4);
+  EXPECT_GE(result["activated_ns"], log_.step("fire")["time_ns"]);
+  for (const char* step :
+       {"plan", "arm", "fire", "fired", "evidence", "confirm", "heal", "confirm_healed"}) {
+    EXPECT_FALSE(log_.step(step).is_null()) << step;
+  }
+}
+
+TEST_F(Injections, KillWaitsUntilSomebodyHoldsAnItem) {
+  const FaultSpec fault = fault_of(
+      R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
+  auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
+  FakeSubject subject(*ring_, hold_nothing_for_long);
+  subject.wait_for(ProbeEvent::kTaken, 1);
+  injection->on_trigger(subject, *ring_, false);
+  EXPECT_FALSE(injection->fired());
+  injection->finish(subject.end());
+  EXPECT_EQ(log_.result()["outcome"], "not_activated");
+}
+
+TEST_F(Injections, DisarmedKillDoesNothing) {
+  auto injection =
+      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1}, true);
+  FakeSubject subject(*ring_, hold_nothing_for_long);
+  subject.wait_for(ProbeEvent::kTaken, 1);
+  injection->on_trigger(subject, *ring_, true);
+  const InjectionEvidence evidence = subject.end();
+  EXPECT_EQ(evidence.ends[0].status.exit_code(), 3) << "it lived to its own end";
+  injection->finish(evidence);
+  EXPECT_EQ(log_.result()["outcome"], "not_activated");
+  EXPECT_TRUE(log_.result()["activated_ns"].is_null());
+}
+
+TEST_F(Injections, AnotherDeathIsNotTakenForTheKill) {
+  auto injection =
+      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
+  FakeSubject subject(*ring_, [](const Probe&) -> int { return 7; });
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(subject.pid()), &info,
+           WEXITED | WNOWAIT);  // A zombie: signals still "succeed".
+  injection->on_trigger(subject, *ring_, true);
+  injection->finish(subject.end());
+  EXPECT_EQ(log_.result()["outcome"], "not_activated");
+  EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("exited with 7"));
+}
+
+TEST_F(Injections, ARoleThatNobodyHasIsSkippedNotReplaced) {
+  auto injection = plan(fault_of(R"({"fault": "process.kill", "victim": {"role": "supervisor"}})"),
+                        {.item = {}, .hit = {}, .after_ns = 1});
+  FakeSubject subject(*ring_, hold_nothing_for_long);
+  injection->on_trigger(subject, *ring_, true);
+  const InjectionEvidence evidence = subject.end();
+  EXPECT_TRUE(evidence.ends[0].status.exited());
+  injection->finish(evidence);
+  EXPECT_EQ(log_.result()["outcome"], "skipped");
+  EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("no supervisor"));
+}
+
+// Maps memory until it fails, tells so as a library would, and dies of it.
+int allocate_until_it_fails(const Probe& probe) {
+  probe.emit(ProbeEvent::kWorkerReady, {0, 1});
+  probe.emit(ProbeEvent::kTaken, {0, 1}, 0);
+  for (int i = 0; i < 20'000; ++i) {
+    void* memory =
+        ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+      probe.emit(ProbeEvent::kError, {0, 1}, 0, 0, 0, -4);
+      return 9;
+    }
+    ::munmap(memory, 1 << 20);
+    ::usleep(100);
+  }
+  return 0;
+}
+
+TEST_F(Injections, MemCapMakesARealAllocationFail) {
+  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "when": {"item": 1}})"),
+                        {.item = 1, .hit = {}, .after_ns = {}});
+  FakeSubject subject(*ring_, allocate_until_it_fails);
+  subject.wait_for(ProbeEvent::kTaken, 1);
+  injection->on_trigger(subject, *ring_, false);
+  EXPECT_TRUE(injection->fired());
+  const InjectionEvidence evidence = subject.end();
+  EXPECT_EQ(evidence.ends[0].status.exit_code(), 9);
+  injection->finish(evidence);
+  EXPECT_EQ(log_.result()["outcome"], "confirmed");
+}
+
+TEST_F(Injections, MemCapWithoutAFailedAllocationIsNotActivatedAndHealed) {
+  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "set": {"headroom": "64M"}})"),
+                        {.item = {}, .hit = {}, .after_ns = 1});
+  FakeSubject subject(*ring_, hold_an_item);
+  subject.wait_for(ProbeEvent::kStarted, 1);
+  rlimit before{};
+  ::prlimit(subject.pid(), RLIMIT_AS, nullptr, &before);
+  injection->on_trigger(subject, *ring_, true);
+  rlimit during{};
+  ::prlimit(subject.pid(), RLIMIT_AS, nullptr, &during);
+  EXPECT_LT(during.rlim_cur, before.rlim_cur);
+  injection->finish({});
+  EXPECT_EQ(log_.result()["outcome"], "not_activated");
+  rlimit after{};
+  ::prlimit(subject.pid(), RLIMIT_AS, nullptr, &after);
+  EXPECT_EQ(after.rlim_cur, before.rlim_cur) << "the limit is restored on a victim that lives";
+}
+
+TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
+  auto injection = plan(fault_of(R"({"fault": "native.abort@nowhere", "when": {"hit": 5}})"),
+                        {.item = {}, .hit = 5, .after_ns = {}});
+  injection->finish({});
+  EXPECT_EQ(log_.result()["outcome"], "not_activated");
+  EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("passed 0 times"));
+}
+
+// The evidence of a firing as a victim would leave it; `sender` and `status` are varied.
+std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported) {
+  Log log;
+  ProbeRing ring = *ProbeRing::create(16);
+  auto injection = *Injection::plan(fault_of(R"({"fault": "native.abort@here"})"),
+                                    {.item = {}, .hit = 1, .after_ns = {}}, 1, false, log.sink());
+  EXPECT_TRUE(injection->arm(ring));
+  auto* table =
+      static_cast<point::Table*>(::mmap(nullptr, sizeof(point::Table), PROT_READ | PROT_WRITE,
+                                        MAP_SHARED, injection->inherited()->first, 0));
+  table->firing_count = 1;
+  table->firings[0].pid = 77;
+  table->firings[0].signal = SIGABRT;
+  table->firings[0].signal_sender = sender;
+  table->firings[0].hit = 1;
+  table->firings[0].time_ns = 5;
+  InjectionEvidence evidence;
+  if (reported) evidence.ends.push_back({77, WaitStatus::from_raw(raw_status), 9});
+  injection->finish(evidence);
+  ::munmap(table, sizeof(point::Table));
+  return log.result()["outcome"];
+}
+
+TEST_F(Injections, AnAbortNeedsItsOwnSiginfoAndItsWaitStatus) {
+  EXPECT_EQ(outcome_of_firing(77, SIGABRT, true), "confirmed");
+  EXPECT_EQ(outcome_of_firing(1, SIGABRT, true), "indeterminate")
+      << "a SIGABRT that somebody else sent";
+  EXPECT_EQ(outcome_of_firing(77, SIGKILL, true), "indeterminate") << "it died of something else";
+  EXPECT_EQ(outcome_of_firing(77, SIGABRT, false), "indeterminate") << "nobody saw its end";
+}
+
+TEST(WorkerTracker, FollowsIncarnationsAndWhatTheyHold) {
+  WorkerTracker tracker;
+  ProbeRecord ready;
+  ready.worker = 1;
+  ready.incarnation = 1;
+  ready.pid = 10;
+  ready.event = static_cast<std::uint16_t>(ProbeEvent::kWorkerReady);
+  ProbeRecord started = ready;
+  started.event = static_cast<std::uint16_t>(ProbeEvent::kStarted);
+  started.item = 3;
+  ProbeRecord died = ready;
+  died.event = static_cast<std::uint16_t>(ProbeEvent::kWorkerDied);
+  tracker.add(std::vector{ready, started});
+  ASSERT_EQ(tracker.alive().size(), 1u);
+  EXPECT_EQ(tracker.alive()[0].holds->item, 3u);
+  tracker.add(std::vector{died});
+  EXPECT_TRUE(tracker.alive().empty());
+  EXPECT_EQ(tracker.by_pid(10)->holds->item, 3u) << "what a dead worker held stays known";
+  ready.incarnation = 2;
+  ready.pid = 11;
+  tracker.add(std::vector{ready, died});
+  ASSERT_EQ(tracker.alive().size(), 1u)
+      << "a late report of the first life does not kill the second";
+  EXPECT_EQ(tracker.alive()[0].pid, 11);
+}
+
+}  // namespace
+}  // namespace crashworthy

@@ -1,0 +1,224 @@
+// The program as a user meets it: exit codes, clear errors, planted sins, disarmed runs, and
+// commands that stop half-way.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "harness/cli/program_test_util.h"
+#include "harness/os/file.h"
+
+namespace crashworthy::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class Program : public ::testing::Test {
+ protected:
+  Finished crashworthy(std::vector<std::string> words) {
+    words.insert(words.begin(), crashworthy_program());
+    return run_program(words, directory_.path());
+  }
+  void write(const std::string& name, const std::string& text, bool executable = false) {
+    const fs::path file = directory_.path() / name;
+    fs::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+    if (executable)
+      fs::permissions(file, fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec);
+  }
+  json summary(const std::string& run) {
+    return json::parse(*read_file(directory_.path() / run / "summary.json"));
+  }
+
+  TemporaryDirectory directory_;
+};
+
+std::string tree(const std::string& name) {
+  return std::string(CRASHWORTHY_SOURCE_DIR) + "/benchmarks/experiments/" + name;
+}
+
+TEST_F(Program, ReportsTheCanarysSinsAsExactlyThose) {
+  const Finished run = crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+  const json cells = summary("r")["cells"];
+  ASSERT_EQ(cells.size(), 2u);
+  const json honest{{"offered", 20},   {"ok", 20},       {"corrupt", 0},
+                    {"failed", 0},     {"lost", 0},      {"unfinished", 0},
+                    {"duplicated", 0}, {"misplaced", 0}, {"redone", 0}};
+  json sinner = honest;
+  sinner.update({{"ok", 18}, {"corrupt", 1}, {"lost", 1}, {"duplicated", 1}, {"misplaced", 1}});
+  EXPECT_EQ(cells[0]["items"], honest);
+  EXPECT_EQ(cells[1]["items"], sinner);
+}
+
+TEST_F(Program, AnExpectationThatIsFalseFails) {
+  json experiment = json::parse(*read_file(tree("canary.json")));
+  experiment["expect"] = {"sinner.none.items.lost == 0"};
+  write("e.json", experiment.dump());
+  const Finished run = crashworthy({"run", "--quiet", "--out", "r", "e.json"});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.out, HasSubstr("FAIL"));
+}
+
+constexpr const char* kCanaryKill = R"({"experiment": "c", "subject": {"pipeline": "canary"},
+  "faults": [{"name": "kill", "fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 6}}], "blocks": 2})";
+
+TEST_F(Program, AKillIsConfirmedAndADisarmedOneIsNot) {
+  write("e.json", kCanaryKill);
+  const Finished run = crashworthy({"run", "--quiet", "--out", "armed", "e.json"});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+  const json cell = summary("armed")["cells"][1];
+  EXPECT_EQ(cell["confirmed"], 2);
+  EXPECT_EQ(cell["recovered"], 0);
+  EXPECT_EQ(cell["items"]["ok"], 10);
+  EXPECT_EQ(cell["items"]["unfinished"], 30);
+  const Finished disarmed =
+      crashworthy({"run", "--quiet", "--disarm", "--out", "disarmed", "e.json"});
+  EXPECT_EQ(disarmed.exit_code, 3) << disarmed.out << disarmed.err;
+  const json other = summary("disarmed")["cells"][1];
+  EXPECT_EQ(other["confirmed"], 0);
+  EXPECT_EQ(other["injections"]["not_activated"], 2);
+  EXPECT_EQ(other["items"]["ok"], 40);
+}
+
+TEST_F(Program, AFaultWhoseMomentNeverComesIsInconclusive) {
+  json experiment = json::parse(kCanaryKill);
+  experiment["faults"][0]["when"]["item"] = 21;
+  write("e.json", experiment.dump());
+  const Finished run = crashworthy({"run", "--quiet", "--out", "r", "e.json"});
+  EXPECT_EQ(run.exit_code, 3);
+  EXPECT_EQ(summary("r")["cells"][1]["injections"]["not_activated"], 2);
+}
+
+TEST_F(Program, ASubjectThatExitsZeroHalfWayLosesItems) {
+  write("e.json", R"({"experiment": "c", "subject": {"pipeline": "canary"}, "blocks": 1,
+    "arms": [{"name": "honest"}, {"name": "half", "arguments": ["--half-way"]}, {"name": "hung", "arguments": ["--hang"]}], "timeout": "1s"})");
+  EXPECT_EQ(crashworthy({"run", "--quiet", "--out", "r", "e.json"}).exit_code, 0);
+  const json cells = summary("r")["cells"];
+  EXPECT_EQ(cells[1]["items"]["lost"], 10) << "it said that it was done";
+  EXPECT_EQ(cells[2]["items"]["unfinished"], 10) << "it was still running when its time was over";
+}
+
+TEST_F(Program, TestsAnyCommand) {
+  write("copy.sh", "#!/bin/sh\nfor f in in/*; do sleep 0.05; cp $f out/; done\n", true);
+  for (const char* name : {"in/a", "in/b", "in/c", "in/d"})
+    write(name, std::string("content of ") + name);
+  const Finished run =
+      crashworthy({"run", "--quiet", "--blocks", "2", "--out", "r", "--fault", "process.kill",
+                   "--victim", "role=main", "--when", "after=120ms", "--inputs", "in/*",
+                   "--outputs", "out/*", "--", "./copy.sh"});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+  const json cells = summary("r")["cells"];
+  EXPECT_EQ(cells[0]["items"]["ok"], 8);
+  EXPECT_EQ(cells[1]["fault"], "process.kill");
+  EXPECT_EQ(cells[1]["confirmed"], 2);
+  EXPECT_EQ(cells[1]["items"]["offered"], 8);
+  EXPECT_GT(cells[1]["items"]["unfinished"], 0);
+  EXPECT_FALSE(fs::exists(directory_.path() / "out" / "a"))
+      << "a trial never writes into the user's directory";
+}
+
+TEST_F(Program, ReportAndCompareWorkOnARun) {
+  ASSERT_EQ(crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")}).exit_code, 0);
+  const std::string before = *read_file(directory_.path() / "r" / "summary.json");
+  fs::remove(directory_.path() / "r" / "summary.json");
+  EXPECT_EQ(crashworthy({"report", "r"}).exit_code, 0);
+  EXPECT_EQ(*read_file(directory_.path() / "r" / "summary.json"), before)
+      << "computed again from the histories alone";
+  const Finished dump = crashworthy({"report", "--dump", "r"});
+  EXPECT_EQ(dump.exit_code, 0);
+  std::istringstream lines(dump.out);
+  int judged = 0;
+  for (std::string line; std::getline(lines, line);)
+    judged += json::parse(line).value("event", "") == "judged" ? 1 : 0;
+  EXPECT_EQ(judged, 40);
+  EXPECT_EQ(crashworthy({"compare", "r", "r"}).exit_code, 4) << "the canary has no gate";
+}
+
+TEST_F(Program, RefusesARunDirectoryThatHoldsARun) {
+  ASSERT_EQ(crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")}).exit_code, 0);
+  const Finished again = crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")});
+  EXPECT_EQ(again.exit_code, 64);
+  EXPECT_THAT(again.err, HasSubstr("holds another run"));
+}
+
+struct BadCall {
+  std::vector<std::string> words;
+  int exit_code;
+  const char* says;
+};
+
+TEST_F(Program, BadCallsGetOneClearError) {
+  write("broken.json", "{");
+  write("field.json", R"({"experiment": "x", "subjekt": {}})");
+  fs::create_directories(directory_.path() / "empty");
+  write("empty.json",
+        R"({"experiment": "x", "subject": {"pipeline": "tiles", "input": {"path": "empty"}}})");
+  const std::vector<BadCall> calls{
+      {{}, 64, "subcommand"},
+      {{"rnu"}, 64, "rnu"},
+      {{"run"}, 64, "no experiment file"},
+      {{"run", "nowhere.json"}, 64, "No such file"},
+      {{"run", "broken.json"}, 64, "not JSON"},
+      {{"run", "field.json"}, 64, "did you mean 'subject'?"},
+      {{"run", "empty.json"}, 64, "no images"},
+      {{"run", "--blocks", "0", "x.json"}, 64, "--blocks"},
+      {{"run", "--fault", "process.kill"}, 64, "no command"},
+      {{"run", "--fault", "process.kil", "--", "true"}, 64, "did you mean 'process.kill'?"},
+      {{"run", "--fault", "process.kill", "--when", "after", "--", "true"}, 64, "not KEY=VALUE"},
+      {{"run", "--fault", "process.kill", "--when", "after=-1s", "--", "true"}, 64, "negative"},
+      {{"run", "--fault", "process.kill", "--out", "n", "--", "./nowhere"},
+       64,
+       "nowhere': No such file"},
+      {{"run", "--fault", "process.kill", "--out", "n", "--", "false"}, 3, "exited with 1"},
+      {{"run", "--out", "/proc/nowhere/x", tree("canary.json")}, 64, "--out"},
+      {{"report", "empty"}, 64, "no run directory"},
+      {{"compare", "empty", "empty"}, 64, "no run directory"},
+      {{"compare", "broken.json", "broken.json"}, 64, "not JSON"},
+      {{"faults", "process.kil"}, 64, "did you mean 'process.kill'?"},
+  };
+  for (const BadCall& call : calls) {
+    const Finished finished = crashworthy(call.words);
+    const std::string words = json(call.words).dump();
+    EXPECT_EQ(finished.exit_code, call.exit_code) << words << finished.err;
+    EXPECT_THAT(finished.err, HasSubstr(call.says)) << words;
+    EXPECT_THAT(finished.err, HasSubstr("crashworthy: error: ")) << words;
+    EXPECT_EQ(finished.out, "") << words;
+  }
+  EXPECT_FALSE(fs::exists(directory_.path() / "n")) << "a run that never began leaves nothing";
+  EXPECT_FALSE(fs::exists(directory_.path() / "results"));
+}
+
+TEST_F(Program, AFullDiskIsAHarnessErrorThatKeepsWhatWasMeasured) {
+  const fs::path small = directory_.path() / "small";
+  fs::create_directories(small);
+  const std::string script = "mount -t tmpfs -o size=600k none " + small.string() + " && exec " +
+                             crashworthy_program() + " run --quiet --blocks 200 --out " +
+                             small.string() + "/r " + tree("canary.json");
+  const Finished finished = run_program(
+      {"/usr/bin/unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", script},
+      directory_.path(), 300);
+  if (finished.err.find("unshare") != std::string::npos || finished.err.find("mount") == 0)
+    GTEST_SKIP() << "no mount namespace here: " << finished.err;
+  EXPECT_EQ(finished.exit_code, 5) << finished.out << finished.err;
+  EXPECT_THAT(finished.err, HasSubstr("No space left on device"));
+}
+
+TEST_F(Program, HelpAndListsGoToStdout) {
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"--help"}, {"run", "--help"}, {"faults"}, {"faults", "process.kill"}, {"--version"}}) {
+    const Finished finished = crashworthy(words);
+    EXPECT_EQ(finished.exit_code, 0);
+    EXPECT_NE(finished.out, "");
+    EXPECT_EQ(finished.err, "");
+  }
+  EXPECT_THAT(crashworthy({"run", "--help"}).out, HasSubstr("Examples:"));
+  EXPECT_EQ(json::parse(crashworthy({"faults", "--json"}).out).size(), 3u);
+}
+
+}  // namespace
+}  // namespace crashworthy::testing

@@ -1,0 +1,192 @@
+// The experiment file: what is accepted, and that every wrong one is refused with its place and
+// what to write instead.
+#include "harness/experiment/experiment.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "harness/experiment/plan.h"
+
+namespace crashworthy {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+json valid() {
+  return json::parse(R"({
+    "experiment": "tiles",
+    "subject": {"pipeline": "tiles", "input": {"set": "photographs"}, "tile": 256},
+    "arms": [
+      {"name": "bare", "supervision": "none"},
+      {"name": "supervised", "supervision": {"strategy": "one_for_one", "intensity": 100, "period": "10s"}, "workers": 2, "spares": 2}
+    ],
+    "faults": [
+      {"name": "kill", "fault": "process.kill", "victim": {"role": "worker", "holding_item": true}, "when": {"item": 120}},
+      {"name": "abort", "fault": "native.abort@tile.filter", "when": {"hit": [50, 100], "repeat": {"times": 2, "every": 10}}}
+    ],
+    "blocks": 3,
+    "expect": ["supervised.*.items.lost == 0"],
+    "gate": [{"measure": "supervised.none.throughput", "margin": "5%"}]
+  })");
+}
+
+TEST(ExperimentFile, ReadsAWholeOne) {
+  auto experiment = parse_experiment(valid(), "/somewhere");
+  ASSERT_TRUE(experiment);
+  EXPECT_EQ(experiment->arms[1].supervision, Supervision::kSupervised);
+  EXPECT_EQ(experiment->arms[1].spares, 2);
+  EXPECT_EQ(experiment->faults[0].item->low, 120);
+  EXPECT_TRUE(experiment->faults[0].victim.holding_item);
+  EXPECT_EQ(experiment->faults[1].point, "tile.filter");
+  EXPECT_EQ(experiment->faults[1].repeat_times, 2);
+  EXPECT_EQ(experiment->blocks, 3);
+}
+
+struct BadCase {
+  const char*
+      patch;  // JSON merge patch (RFC 7386), or a JSON pointer set to a value by "pointer=value".
+  const char* place;  // What the message begins with.
+  const char* says;   // What it (or its hint) contains.
+};
+
+class BadExperiment : public ::testing::TestWithParam<BadCase> {};
+
+TEST_P(BadExperiment, IsRefusedWithItsPlace) {
+  json document = valid();
+  const std::string patch = GetParam().patch;
+  if (patch.front() == '/') {
+    const std::size_t at = patch.find('=');
+    document[json::json_pointer(patch.substr(0, at))] = json::parse(patch.substr(at + 1));
+  } else {
+    document.merge_patch(json::parse(patch));
+  }
+  auto experiment = parse_experiment(document, "/somewhere");
+  ASSERT_FALSE(experiment) << document.dump(1);
+  EXPECT_EQ(experiment.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(experiment.error().message, StartsWith(GetParam().place));
+  EXPECT_THAT(experiment.error().message + " " + experiment.error().hint,
+              HasSubstr(GetParam().says));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadExperiment,
+    ::testing::Values(
+        BadCase{R"({"blokcs": 3})", "/blokcs:", "did you mean 'blocks'?"},
+        BadCase{R"({"experiment": null})", "/experiment:", "needs a name"},
+        BadCase{R"({"experiment": "../x"})", "/experiment:", "letters"},
+        BadCase{R"({"subject": null})", "/:", "needs a 'subject'"},
+        BadCase{R"({"subject": {"command": ["x"]}})",
+                "/subject:", "either 'pipeline' or 'command'"},
+        BadCase{"/subject/pipeline=\"tile\"", "/subject/pipeline:", "did you mean 'tiles'?"},
+        BadCase{"/subject/tile=0", "/subject/tile:", "not 0"},
+        BadCase{"/subject/tile=-5", "/subject/tile:", "not -5"},
+        BadCase{"/subject/tile=2.5", "/subject/tile:", "whole number"},
+        BadCase{"/subject/tile=18446744073709551615", "/subject/tile:", "whole number"},
+        BadCase{"/subject/input={\"set\": \"cats\"}", "/subject/input/set:", "photographs"},
+        BadCase{"/subject/input={}", "/subject/input:", "exactly one"},
+        BadCase{"/subject/format=\"gif\"", "/subject/format:", "png"},
+        BadCase{"/arms=[]", "/arms:", "at least one"},
+        BadCase{"/arms/0/supervision=\"isolated\"", "/arms/0/supervision:", "isolate"},
+        BadCase{"/arms/1/supervision/strategy=\"one_for_all\"",
+                "/arms/1/supervision/strategy:", "one_for_one"},
+        BadCase{"/arms/1/supervision/period=\"-5s\"", "/arms/1/supervision/period:", "negative"},
+        BadCase{"/arms/1/supervision/period=\"5 parsecs\"",
+                "/arms/1/supervision/period:", "not a duration"},
+        BadCase{"/arms/1/workers=0", "/arms/1/workers:", "not 0"},
+        BadCase{"/arms/1/name=\"bare\"", "/arms/1/name:", "used twice"},
+        BadCase{"/arms/0/spares=2", "/arms/0/spares:", "supervised"},
+        BadCase{"/faults/0/fault=\"process.kil\"",
+                "/faults/0/fault:", "did you mean 'process.kill'?"},
+        BadCase{"/faults/1/fault=\"native.abort\"", "/faults/1/fault:", "@POINT"},
+        BadCase{"/faults/0/fault=\"process.kill@x\"", "/faults/0/fault:", "takes no point"},
+        BadCase{"/faults/0/victim/role=\"wroker\"",
+                "/faults/0/victim/role:", "did you mean 'worker'?"},
+        BadCase{"/faults/0/victim=\"worker\"", "/faults/0/victim:", "must be an object"},
+        BadCase{"/faults/0/when={\"item\": 0}", "/faults/0/when/item:", "at least 1"},
+        BadCase{"/faults/0/when={\"after\": \"-1s\"}", "/faults/0/when/after:", "negative"},
+        BadCase{"/faults/0/when={\"after\": 5}", "/faults/0/when/after:", "duration"},
+        BadCase{"/faults/0/when={\"item\": [9, 2]}", "/faults/0/when/item:", "empty"},
+        BadCase{"/faults/0/when={\"hit\": 3}", "/faults/0/when/hit:", "unknown field"},
+        BadCase{"/faults/1/victim={\"role\": \"main\"}", "/faults/1/victim:", "whoever passes it"},
+        BadCase{"/faults/0/name=\"none\"", "/faults/0/name:", "twin"},
+        BadCase{"/faults/1/name=\"kill\"", "/faults/1/name:", "used twice"},
+        BadCase{"/blocks=0", "/blocks:", "not 0"},
+        BadCase{"/timeout=\"0s\"", "/timeout:", "longer than 0"},
+        BadCase{"/expect=[\"supervise.*.items.lost == 0\"]",
+                "/expect/0:", "did you mean 'supervised'?"},
+        BadCase{"/expect=[\"supervised.kil.items.lost == 0\"]",
+                "/expect/0:", "did you mean 'kill'?"},
+        BadCase{"/expect=[\"supervised.kill.lost\"]", "/expect/0:", "compares nothing"},
+        BadCase{"/gate=[{\"measure\": \"supervised.none.throughput\"}]", "/gate/0:", "margin"},
+        BadCase{"/gate=[{\"measure\": \"supervised.*.throughput\", \"margin\": \"5%\"}]",
+                "/gate/0/measure:", "one measure of one cell"},
+        BadCase{"/gate=[{\"measure\": \"supervised.none.throughput\", \"margin\": \"five\"}]",
+                "/gate/0/margin:", "share"}));
+
+TEST(ExperimentFile, ACommandKeepsToItsDirectory) {
+  const json base = json::parse(
+      R"({"experiment": "c", "subject": {"command": ["./p", "in/a"], "inputs": ["in/*"], "outputs": ["out/*"]}})");
+  ASSERT_TRUE(parse_experiment(base, "/somewhere"));
+  for (const char* pattern : {"/etc/*", "../x", ""}) {
+    json bad = base;
+    bad["subject"]["outputs"] = json::array({pattern});
+    EXPECT_FALSE(parse_experiment(bad, "/somewhere")) << pattern;
+  }
+  json supervised = base;
+  supervised["arms"] = json::parse(R"([{"name": "a", "supervision": "isolate"}])");
+  EXPECT_THAT(parse_experiment(supervised, "/").error().message,
+              StartsWith("/arms/0/supervision:"));
+}
+
+TEST(Plan, HasEveryCellOncePerBlockInARandomOrderOfTheSeed) {
+  auto experiment = parse_experiment(valid(), "/somewhere");
+  ASSERT_TRUE(experiment);
+  const auto plan = make_plan(*experiment, 20, 7, 1'000'000'000);
+  ASSERT_EQ(plan.size(), 20u * 2 * 3);
+  std::set<std::string> orders;
+  for (int block = 1; block <= 20; ++block) {
+    std::set<std::pair<std::size_t, std::size_t>> cells;
+    std::string order;
+    std::optional<std::int64_t> hit;
+    for (const PlannedTrial& trial : plan) {
+      if (trial.block != block) continue;
+      cells.insert({trial.arm, trial.fault.value_or(99)});
+      order += std::to_string(trial.arm) + std::to_string(trial.fault.value_or(9));
+      if (trial.fault != std::size_t{1}) continue;
+      EXPECT_GE(*trial.trigger.hit, 50);
+      EXPECT_LE(*trial.trigger.hit, 100);
+      if (hit) {
+        EXPECT_EQ(*hit, *trial.trigger.hit) << "the phase is the same in all arms of a block";
+      }
+      hit = trial.trigger.hit;
+    }
+    EXPECT_EQ(cells.size(), 6u);
+    orders.insert(order);
+  }
+  EXPECT_GT(orders.size(), 10u);
+  const auto again = make_plan(*experiment, 20, 7, 1'000'000'000);
+  EXPECT_EQ(to_json(plan, *experiment), to_json(again, *experiment));
+  EXPECT_NE(to_json(plan, *experiment),
+            to_json(make_plan(*experiment, 20, 8, 1'000'000'000), *experiment));
+}
+
+TEST(ExperimentFile, ThoseOfTheTreeAreValid) {
+  const std::filesystem::path directory =
+      std::filesystem::path(CRASHWORTHY_SOURCE_DIR) / "benchmarks" / "experiments";
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    auto file = read_experiment_file(entry.path());
+    EXPECT_TRUE(file) << entry.path() << ": " << file.error().message;
+    ++files;
+  }
+  EXPECT_GE(files, 3);
+}
+
+}  // namespace
+}  // namespace crashworthy
