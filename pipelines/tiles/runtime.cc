@@ -43,8 +43,8 @@ void tell_error(int code) {
 //   unmapped for each filter.
 // - A process whose address space is limited can go on with the tile in its hands, and then fails
 //   where it takes an image: in OpenCV, with an error that says so.
-// One arena a worker (a process has one worker, or `workers` threads and the coordinator), so that
-// what threads keep does not depend on who frees it.
+// One arena for all threads: each further one reserves 64 MiB of address space, in which a limited
+// process would find room for images still. What the threads wait for it cannot be measured.
 void set_allocator_policy(const Settings& settings) {
   constexpr std::size_t kLeast = 256 * 1024;
   constexpr std::size_t kMost = 32 << 20;  // glibc's own bound.
@@ -52,16 +52,25 @@ void set_allocator_policy(const Settings& settings) {
   const std::size_t tile = side * side * 3;  // With its halo, in colour.
   // Twice: 16-bit gradients are the largest buffers. And what cv::fastMalloc adds to align them.
   const std::size_t threshold = std::clamp(2 * tile + 4096, kLeast, kMost);
-  const bool threads = settings.supervision == Supervision::kNone;
   ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(threshold));
   ::mallopt(M_TRIM_THRESHOLD, static_cast<int>(std::min(16 * threshold, std::size_t{1} << 30)));
-  ::mallopt(M_ARENA_MAX, threads ? settings.workers + 1 : 1);
+  ::mallopt(M_ARENA_MAX, 1);
+}
+
+// Under a limit of the address space the stack cannot grow either, and a process whose stack cannot
+// grow dies of SIGSEGV, with no error told. So ours grows now; it never shrinks.
+[[gnu::noinline]] void grow_stack() {
+  constexpr std::size_t kStack = 512 * 1024;
+  volatile char room[kStack];
+  for (std::size_t i = 0; i < kStack; i += 4096) room[i] = static_cast<char>(i);
+  [[maybe_unused]] const char touched = room[0];
 }
 
 }  // namespace
 
 void set_up_process(const Settings& settings, const Probe& probe) {
   set_allocator_policy(settings);
+  grow_stack();
   error_probe = probe;
   watch_opencv_errors();
   set_opencv_observer(tell_error);
