@@ -1,0 +1,102 @@
+// crashworthy-init: the parts of the program that holds a subject's tree together.
+//
+// `--launch` makes two processes. The *outer* one, child of the harness, starts the *reaper* (in
+// the strongest level: the first process of a pid namespace), which starts the command, reaps
+// whatever the tree leaves, and reports each end. Both watch the lifeline, the harness and each
+// other:
+//   harness ends           -> both see it; either suffices when the other is killed
+//   outer killed           -> namespace: the kernel kills the reaper; else the reaper sees it
+//   reaper killed          -> namespace: the kernel kills everything; else the outer sees it and
+//                             adopts the orphans (it is a subreaper too)
+//   one or both stopped    -> the end of the lifeline wakes them (a signal from the kernel)
+//   command's tree ends    -> the reaper says so and ends, then the outer
+// Whoever sees it ends all of the tree before it ends itself.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/os/result.h"
+#include "harness/os/unique_fd.h"
+#include "harness/process/containment.h"
+#include "harness/process/protocol.h"
+
+namespace crashworthy {
+
+// What is to be executed, ready for use between fork and exec.
+struct Command {
+  struct Descriptor {
+    int source;
+    int number;  // In the subject.
+  };
+  pid_t harness = 0;
+  std::optional<Containment> forced;
+  std::uint64_t core_limit = 0;
+  std::string bytes;  // What the pointers below point into.
+  const char* directory = nullptr;
+  std::vector<const char*> candidates;
+  std::vector<char*> argv;  // These two end in a null pointer.
+  std::vector<char*> environment;
+  std::vector<Descriptor> descriptors;
+};
+
+// Reads the command out of the specification that the harness has written.
+Result<Command> read_command(int spec);
+
+struct ExecFailure {
+  Stage stage = Stage::kExecute;
+  std::int32_t error = 0;
+};
+
+// Forks and executes the command. The child writes an ExecFailure to `failure`, which closes when
+// the command is executed. `join` is the cgroup.procs to enter, or -1.
+Result<pid_t> start_command(const Command& command, int failure, int join);
+
+// What the reaper is given.
+struct ReaperStart {
+  const Command* command = nullptr;
+  Containment containment = Containment::kPidNamespace;
+  std::string reason;
+  int outer = -1;  // pidfds
+  int harness = -1;
+  int cgroup = -1;  // The directory.
+  int setup = -1;   // Where the reaper says that it is set up, or why not.
+};
+
+// Starts the reaper in `start.containment`; returns its pid. What does not work is told on `setup`.
+Result<pid_t> start_reaper(const ReaperStart& start);
+
+// The life of a reaper that is set up.
+[[noreturn]] void run_reaper(const ReaperStart& start);
+
+// What a reaper writes to `setup`: 0, or what refused the namespace.
+struct SetupResult {
+  std::int32_t error = 0;
+};
+
+// The first thing a reaper does in a new pid namespace: own ids, private mounts, a fresh /proc.
+// Returns 0 or the errno of what makes the namespace useless; a refused /proc is only a note.
+int enter_namespaces(uid_t uid, gid_t gid, bool user_namespace, std::string* note);
+
+// Kills everything below this process, adopted orphans too, and reaps it until none is left; then
+// removes the cgroup. For the levels without a namespace.
+void end_descendants(int cgroup);
+
+// True when one of `descriptors` (lifeline, pidfds; -1: none) says that its other side has ended.
+bool any_ended(std::initializer_list<int> descriptors);
+
+// A signalfd for SIGCHLD, which must be blocked.
+UniqueFd make_child_signal();
+
+// Puts /dev/null in the place of descriptors 0, 1 and 2, so that no pipe of the subject stays open.
+void let_go_of_output();
+
+int run_launch();
+int run_guard(const char* path);
+
+}  // namespace crashworthy

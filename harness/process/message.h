@@ -1,0 +1,43 @@
+// Messages over the control socket, with descriptors and with the pid of the process they speak of,
+// which the kernel translates from the subject's pid namespace to ours.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "harness/os/result.h"
+#include "harness/os/unique_fd.h"
+#include "harness/process/protocol.h"
+
+namespace crashworthy {
+
+inline constexpr std::size_t kMaxMessageDescriptors = 4;
+
+struct SocketPair {
+  UniqueFd ours;    // Receives; non-blocking.
+  UniqueFd theirs;  // Sends.
+};
+// A SEQPACKET pair, close-on-exec, whose `ours` is told who each packet is from.
+Result<SocketPair> make_control_sockets();
+
+// Sends one packet. `named` > 0 puts that process (not the sender) into the credentials, which
+// needs CAP_SYS_ADMIN over its pid namespace. Returns 0 or an errno value: EAGAIN when `flags` has
+// MSG_DONTWAIT and the socket is full.
+int send_message(int socket, const Message& message, std::span<const int> descriptors, pid_t named,
+                 int flags);
+
+struct Received {
+  Message message;
+  pid_t credentials_pid = 0;  // As the receiver sees it; 0 when it cannot.
+  std::vector<UniqueFd> descriptors;
+};
+
+// Receives one packet without blocking; empty when none waits, kGone at the end of the stream,
+// kCorrupt for what is no Message.
+Result<std::optional<Received>> receive_message(int socket);
+
+}  // namespace crashworthy
