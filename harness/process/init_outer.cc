@@ -45,7 +45,7 @@ class Outer {
     wait_for(reaper_.get());
     if (containment_ == Containment::kPidNamespace) {
       (void)send_signal(reaper_.get(), SIGKILL);
-      wait_for_end(reaper_.get(), -1);
+      ::waitpid(-1, nullptr, 0);  // A zombie would be left to the machine's init.
     } else {
       end_descendants(cgroup_.get());
     }

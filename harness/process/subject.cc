@@ -18,7 +18,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kEndBound{10'000};
-constexpr int kStartGraceMs = 1'000;
+constexpr int kOuterGraceMs = 1'000;
 constexpr std::size_t kMaxWaitingReports = 65536;
 
 // A point in time from which poll(2)'s milliseconds are counted.
@@ -95,13 +95,11 @@ bool Subject::State::wait_until_gone(milliseconds bound) {
     pollfd fds[2] = {{reaper.get(), POLLIN, 0}, {over ? -1 : control.get(), POLLIN, 0}};
     ::poll(fds, 2, deadline.left_ms());
   }
-  // With the first process of its namespace everything in it is gone; the outer one is of no use.
-  if (reaper.valid() && containment == Containment::kPidNamespace) {
-    (void)send_signal(outer.get(), SIGKILL);
-  }
-  // One that never got to work does not see its lifeline either. A reaper that it may have started
-  // ends with it.
-  if (!reaper.valid() && !wait_for_end(outer.get(), std::min(kStartGraceMs, deadline.left_ms()))) {
+  // The outer process reaps the reaper and ends. One that is stopped has nothing left to guard in a
+  // namespace; one that never got to work does not see its lifeline, and a reaper that it may have
+  // started ends with it.
+  if ((containment == Containment::kPidNamespace || !reaper.valid()) &&
+      !wait_for_end(outer.get(), std::min(kOuterGraceMs, deadline.left_ms()))) {
     (void)send_signal(outer.get(), SIGKILL);
   }
   if (!wait_for_end(outer.get(), deadline.left_ms())) return false;
