@@ -65,7 +65,8 @@ TEST_F(Program, AnExpectationThatIsFalseFails) {
 }
 
 constexpr const char* kCanaryKill = R"({"experiment": "c", "subject": {"pipeline": "canary"},
-  "faults": [{"name": "kill", "fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 6}}], "blocks": 2})";
+  "faults": [{"name": "kill", "fault": "process.kill", "victim": {"holding_item": true},
+              "when": {"item": 6}}], "blocks": 2})";
 
 TEST_F(Program, AKillIsConfirmedAndADisarmedOneIsNot) {
   write("e.json", kCanaryKill);
@@ -96,7 +97,8 @@ TEST_F(Program, AFaultWhoseMomentNeverComesIsInconclusive) {
 
 TEST_F(Program, ASubjectThatExitsZeroHalfWayLosesItems) {
   write("e.json", R"({"experiment": "c", "subject": {"pipeline": "canary"}, "blocks": 1,
-    "arms": [{"name": "honest"}, {"name": "half", "arguments": ["--half-way"]}, {"name": "hung", "arguments": ["--hang"]}], "timeout": "1s"})");
+    "arms": [{"name": "honest"}, {"name": "half", "arguments": ["--half-way"]},
+             {"name": "hung", "arguments": ["--hang"]}], "timeout": "1s"})");
   EXPECT_EQ(crashworthy({"run", "--quiet", "--out", "r", "e.json"}).exit_code, 0);
   const json cells = summary("r")["cells"];
   EXPECT_EQ(cells[1]["items"]["lost"], 10) << "it said that it was done";
@@ -212,7 +214,8 @@ TEST_F(Program, AFullDiskIsAHarnessErrorThatKeepsWhatWasMeasured) {
 std::vector<std::string> documented_commands() {
   std::vector<std::string> commands;
   std::vector<fs::path> documents{fs::path(CRASHWORTHY_SOURCE_DIR) / "README.md"};
-  for (const auto& entry : fs::directory_iterator(fs::path(CRASHWORTHY_SOURCE_DIR) / "docs")) documents.push_back(entry.path());
+  for (const auto& entry : fs::directory_iterator(fs::path(CRASHWORTHY_SOURCE_DIR) / "docs"))
+    documents.push_back(entry.path());
   for (const fs::path& document : documents) {
     std::ifstream lines(document);
     bool shell = false;
@@ -226,11 +229,13 @@ std::vector<std::string> documented_commands() {
 
 TEST_F(Program, CommandsShownInDocumentsRun) {
   write("my_pipeline", "#!/bin/sh\nfor f in $1*; do sleep 0.02; cp $f $2; done\n", true);
-  for (const char* name : {"in/a", "in/b", "in/c", "in/d"}) write(name, std::string("content of ") + name);
+  for (const char* name : {"in/a", "in/b", "in/c", "in/d"})
+    write(name, std::string("content of ") + name);
   const std::vector<std::string> commands = documented_commands();
   EXPECT_GE(commands.size(), 4u);
   for (const std::string& command : commands) {
-    const std::string script = "PATH=" + std::string(CRASHWORTHY_PROGRAM_DIR) + ":$PATH; " + command;
+    const std::string script =
+        "PATH=" + std::string(CRASHWORTHY_PROGRAM_DIR) + ":$PATH; " + command;
     const Finished finished = run_program({"/bin/sh", "-c", script}, directory_.path());
     EXPECT_EQ(finished.exit_code, 0) << command << "\n" << finished.out << finished.err;
   }

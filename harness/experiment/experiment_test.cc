@@ -24,11 +24,14 @@ json valid() {
     "subject": {"pipeline": "tiles", "input": {"set": "photographs"}, "tile": 256},
     "arms": [
       {"name": "bare", "supervision": "none"},
-      {"name": "supervised", "supervision": {"strategy": "one_for_one", "intensity": 100, "period": "10s"}, "workers": 2, "spares": 2}
+      {"name": "supervised", "supervision": {"strategy": "one_for_one", "intensity": 100, "period": "10s"},
+       "workers": 2, "spares": 2}
     ],
     "faults": [
-      {"name": "kill", "fault": "process.kill", "victim": {"role": "worker", "holding_item": true}, "when": {"item": 120}},
-      {"name": "abort", "fault": "native.abort@tile.filter", "when": {"hit": [50, 100], "repeat": {"times": 2, "every": 10}}}
+      {"name": "kill", "fault": "process.kill", "victim": {"role": "worker", "holding_item": true},
+       "when": {"item": 120}},
+      {"name": "abort", "fault": "native.abort@tile.filter",
+       "when": {"hit": [50, 100], "repeat": {"times": 2, "every": 10}}}
     ],
     "blocks": 3,
     "expect": ["supervised.*.items.lost == 0"],

@@ -53,7 +53,8 @@ padding-top:16px;font-size:15px}
 .data thead .n{text-align:right}
 .data small,.bound{color:var(--soft);font-size:12.5px;white-space:nowrap}
 .zero{color:var(--faint)}.hit{font-weight:650}
-.key{font-weight:650;white-space:normal;display:inline-block;min-width:7em;max-width:22em}.key::before{content:"";display:inline-block;width:11px;
+.key{font-weight:650;white-space:normal;display:inline-block;min-width:7em;max-width:22em}
+.key::before{content:"";display:inline-block;width:11px;
 height:11px;border-radius:2px;margin-right:7px;background:currentColor}
 .key span{color:var(--ink)}
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:10px 18px}
@@ -66,7 +67,8 @@ max-width:70em}
 dl.method dt{font-weight:600}dl.method dd{margin:0;color:var(--soft)}
 pre{background:var(--tint);border-radius:6px;padding:13px 16px;overflow-x:auto;white-space:pre-wrap;
 font:13px/1.6 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace}
-h1,h3,li,p,.checks td,figcaption,.far,.data .group th,.data .key{overflow-wrap:anywhere}.far{min-width:9em;max-width:26em}
+h1,h3,li,p,.checks td,figcaption,.far,.data .group th,.data .key{overflow-wrap:anywhere}
+.far{min-width:9em;max-width:26em}
 .trials{font-size:12.5px!important}.trials td,.trials th{padding:3px 12px 3px 0!important}
 .warn{background:var(--unsurebg);border-radius:6px;padding:9px 16px;margin:8px 0;font-size:14px}
 sup{font-size:.72em;line-height:0;color:var(--soft);font-weight:400;margin-left:1px}
@@ -102,12 +104,24 @@ dl.method{grid-template-columns:1fr}dl.method dd{margin-bottom:8px}}
 
 // `hN` is the hatching in the colour of arm N.
 inline constexpr const char* kHatchings = R"svg(<svg class="hidden" aria-hidden="true"><defs>
-<pattern id="h0" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0H6V6H0Z" style="fill:var(--a0)" opacity=".10"/><path d="M0 0V6" style="stroke:var(--a0)" stroke-width="2" opacity=".5"/></pattern>
-<pattern id="h1" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0H6V6H0Z" style="fill:var(--a1)" opacity=".10"/><path d="M0 0V6" style="stroke:var(--a1)" stroke-width="2" opacity=".5"/></pattern>
-<pattern id="h2" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0H6V6H0Z" style="fill:var(--a2)" opacity=".10"/><path d="M0 0V6" style="stroke:var(--a2)" stroke-width="2" opacity=".5"/></pattern>
-<pattern id="h3" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0H6V6H0Z" style="fill:var(--a3)" opacity=".10"/><path d="M0 0V6" style="stroke:var(--a3)" stroke-width="2" opacity=".5"/></pattern>
-<pattern id="h4" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0H6V6H0Z" style="fill:var(--a4)" opacity=".10"/><path d="M0 0V6" style="stroke:var(--a4)" stroke-width="2" opacity=".5"/></pattern>
-<pattern id="h5" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0 0H6V6H0Z" style="fill:var(--a5)" opacity=".10"/><path d="M0 0V6" style="stroke:var(--a5)" stroke-width="2" opacity=".5"/></pattern>
+<pattern id="h0" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+  <path d="M0 0H6V6H0Z" style="fill:var(--a0)" opacity=".10"/>
+  <path d="M0 0V6" style="stroke:var(--a0)" stroke-width="2" opacity=".5"/></pattern>
+<pattern id="h1" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+  <path d="M0 0H6V6H0Z" style="fill:var(--a1)" opacity=".10"/>
+  <path d="M0 0V6" style="stroke:var(--a1)" stroke-width="2" opacity=".5"/></pattern>
+<pattern id="h2" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+  <path d="M0 0H6V6H0Z" style="fill:var(--a2)" opacity=".10"/>
+  <path d="M0 0V6" style="stroke:var(--a2)" stroke-width="2" opacity=".5"/></pattern>
+<pattern id="h3" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+  <path d="M0 0H6V6H0Z" style="fill:var(--a3)" opacity=".10"/>
+  <path d="M0 0V6" style="stroke:var(--a3)" stroke-width="2" opacity=".5"/></pattern>
+<pattern id="h4" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+  <path d="M0 0H6V6H0Z" style="fill:var(--a4)" opacity=".10"/>
+  <path d="M0 0V6" style="stroke:var(--a4)" stroke-width="2" opacity=".5"/></pattern>
+<pattern id="h5" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+  <path d="M0 0H6V6H0Z" style="fill:var(--a5)" opacity=".10"/>
+  <path d="M0 0V6" style="stroke:var(--a5)" stroke-width="2" opacity=".5"/></pattern>
 </defs></svg>
 )svg";
 
