@@ -35,7 +35,8 @@ namespace crashworthy::tiles {
 namespace fs = std::filesystem;
 
 inline constexpr std::int64_t kPatienceNs = 60'000'000'000;  // Until a test gives up.
-inline constexpr const char* kProgram = CRASHWORTHY_PROGRAM_DIR "/tiles";
+
+inline std::string tiles_program() { return find_helper("tiles").value().string(); }
 
 // The table of fault points, for a subject to inherit.
 struct PointTable {
@@ -135,7 +136,7 @@ class TilesRun {
 
  private:
   static std::vector<std::string> with_program(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), kProgram);
+    arguments.insert(arguments.begin(), tiles_program());
     return arguments;
   }
 
