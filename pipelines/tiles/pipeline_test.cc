@@ -305,9 +305,9 @@ class FullDisk : public Tiles {
                      const std::string& more) {
     const std::string disk = (directory_ / "disk").string();
     return "mkdir -p " + disk + " && mount -t tmpfs -o size=" + kib + "k none " + disk + " && " +
-           filler + " " + kProgram + " " + inputs().string() + " --output " + disk + " " + more +
-           "; code=$?; mkdir -p " + copy.string() + " && cp -a " + disk + "/. " + copy.string() +
-           "; exit $code";
+           filler + " " + tiles_program() + " " + inputs().string() + " --output " + disk + " " +
+           more + "; code=$?; mkdir -p " + copy.string() + " && cp -a " + disk + "/. " +
+           copy.string() + "; exit $code";
   }
   bool can_mount() {
     TilesRun trial(TilesRun::Command{},

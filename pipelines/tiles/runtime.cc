@@ -35,10 +35,9 @@ void tell_error(int code) {
 }
 
 // Whole images are mapped from the system for themselves and go straight back to it; what a tile
-// needs stays in the heap, which is never trimmed.
-// - A process that has finished an image holds none of its memory, whatever the heap looks like:
-// one
-//   that lives long, a worker, is as small as a fresh one.
+// needs stays in the heap, which is trimmed only of more than some tiles.
+// - A process that has finished an image holds none of its memory, whatever the heap looks like: a
+//   worker that lives long is as small as a fresh one.
 // - Tiles come by the thousand. Their buffers would otherwise be mapped, cleared by the kernel and
 //   unmapped for each filter.
 // - A process whose address space is limited can go on with the tile in its hands, and then fails
