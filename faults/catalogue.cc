@@ -23,8 +23,10 @@ constexpr FaultKey kHit{"when.hit",
 constexpr FaultKey kRepeat{
     "when.repeat",
     "{\"times\": T, \"every\": E}: fire T times, each E hits after the one before; default once"};
-constexpr FaultKey kHeadroom{"set.headroom",
-                             "SIZE that the victim may still map beyond what it has; default 0"};
+constexpr FaultKey kHeadroom{
+    "set.headroom",
+    "SIZE that the victim may still map beyond what it has; default: none, whatever it frees "
+    "(the limit is half of what it has mapped)"};
 
 constexpr std::array kKillKeys{kRole, kHolding, kItem, kAfter};
 constexpr std::array kAbortKeys{kHit, kRepeat};

@@ -108,7 +108,8 @@ Result<void> read_set(const json& object, const std::string& pointer, FaultSpec&
       !valid) {
     return valid;
   }
-  auto text = read_string(object, pointer, "headroom", "0");
+  if (!object.contains("headroom")) return {};
+  auto text = read_string(object, pointer, "headroom", "");
   if (!text) return text.error();
   auto size = parse_size(*text);
   if (!size) return field_error(pointer + "/headroom", size.error().message, size.error().hint);
@@ -218,8 +219,7 @@ json to_json(const FaultSpec& fault) {
   if (fault.after_ns) object["when"]["after_ns"] = range_json(*fault.after_ns);
   if (fault.row().needs_point)
     object["when"]["repeat"] = {{"times", fault.repeat_times}, {"every", fault.repeat_every}};
-  if (fault.row().mechanism == Mechanism::kResourceLimit)
-    object["set"] = {{"headroom", fault.headroom}};
+  if (fault.headroom) object["set"] = {{"headroom", *fault.headroom}};
   return object;
 }
 

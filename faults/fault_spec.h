@@ -37,7 +37,7 @@ struct FaultSpec {
   std::optional<Range> after_ns;  // when.after
   std::int64_t repeat_times = 1;
   std::int64_t repeat_every = 1;
-  std::uint64_t headroom = 0;  // set.headroom, bytes
+  std::optional<std::uint64_t> headroom;  // set.headroom, bytes
 
   const FaultRow& row() const;
 };

@@ -1,5 +1,6 @@
-// resource.mem_cap: RLIMIT_AS of a live process is set to what it has mapped already (and
-// `headroom`), by prlimit(2).
+// resource.mem_cap: RLIMIT_AS of a live process is set, by prlimit(2), so that it can map no more
+// memory: to half of what it has mapped, or to `headroom` beyond that. (A limit of exactly what is
+// mapped leaves room for whatever it frees.)
 //
 // The limit is read back at once. It counts as activated when an allocation failed in the victim
 // afterwards: the probe's error record with OpenCV's "insufficient memory", which comes from inside
@@ -36,7 +37,8 @@ class LimitInjection : public Injection {
     if (!mapped || ::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &before_) != 0)
       return give_up("read the victim's limit");
     rlimit wanted = before_;
-    wanted.rlim_cur = static_cast<rlim_t>(*mapped + fault_.headroom);
+    wanted.rlim_cur =
+        static_cast<rlim_t>(fault_.headroom ? *mapped + *fault_.headroom : *mapped / 2);
     log_step("fire", {{"limit", "RLIMIT_AS"},
                       {"mapped_bytes", *mapped},
                       {"bytes", wanted.rlim_cur},

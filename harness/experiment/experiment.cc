@@ -126,6 +126,26 @@ Result<void> read_batchers(const json& value, const std::string& pointer,
   return {};
 }
 
+// 256, or "512x256".
+Result<std::string> read_tile_size(const json& object, const std::string& pointer) {
+  constexpr std::int64_t kMost = 1 << 20;
+  const auto found = object.find("tile");
+  if (found != object.end() && found->is_string()) {
+    const std::string text = found->get<std::string>();
+    unsigned width = 0, height = 0;
+    int used = 0;
+    const bool read = std::sscanf(text.c_str(), "%7ux%7u%n", &width, &height, &used) == 2;
+    if (read && used == static_cast<int>(text.size()) && width >= 1 && height >= 1 &&
+        width <= kMost && height <= kMost)
+      return text;
+    return field_error(pointer + "/tile",
+                       "must be a side in pixels or \"WIDTHxHEIGHT\", not " + found->dump());
+  }
+  auto side = read_integer(object, pointer, "tile", 256, 1, kMost);
+  if (!side) return side.error();
+  return std::to_string(*side);
+}
+
 Result<void> read_tiles(const json& object, const std::string& pointer, const fs::path& directory,
                         SubjectSpec& subject) {
   if (auto e = failed(require_object(object, pointer,
@@ -137,8 +157,7 @@ Result<void> read_tiles(const json& object, const std::string& pointer, const fs
     if (auto e = failed(read_input(object["input"], pointer + "/input", directory, subject.input)))
       return *e;
   }
-  if (auto e = failed(assign(subject.tile, read_integer(object, pointer, "tile", 256, 1, 1 << 20))))
-    return *e;
+  if (auto e = failed(assign(subject.tile, read_tile_size(object, pointer)))) return *e;
   if (auto e = failed(assign(subject.operations,
                              read_string(object, pointer, "operations", subject.operations))))
     return *e;

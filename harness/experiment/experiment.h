@@ -50,7 +50,7 @@ struct SubjectSpec {
   std::string pipeline;  // "tiles" or "canary"; empty for a command.
   // tiles
   InputSpec input;
-  int tile = 256;
+  std::string tile = "256";  // A side in pixels, or "WxH".
   std::string operations = "blur:5,canny:60:150";
   std::string format = "png";
   int producers = 1;

@@ -89,6 +89,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/subject/pipeline=\"tile\"", "/subject/pipeline:", "did you mean 'tiles'?"},
         BadCase{"/subject/tile=0", "/subject/tile:", "not 0"},
         BadCase{"/subject/tile=-5", "/subject/tile:", "not -5"},
+        BadCase{"/subject/tile=\"0x9\"", "/subject/tile:", "WIDTHxHEIGHT"},
         BadCase{"/subject/tile=2.5", "/subject/tile:", "whole number"},
         BadCase{"/subject/tile=18446744073709551615", "/subject/tile:", "whole number"},
         BadCase{"/subject/input={\"set\": \"cats\"}", "/subject/input/set:", "photographs"},

@@ -204,7 +204,7 @@ std::vector<std::string> tiles_arguments(const PreparedSubject& subject, const A
                                 "--output",
                                 output.string(),
                                 "--tile",
-                                std::to_string(spec.tile),
+                                spec.tile,
                                 "--ops",
                                 spec.operations,
                                 "--supervision",

@@ -46,6 +46,7 @@ std::atomic<int> stop_signal{0};
 
 // What the command line says before it is checked as a whole.
 struct Words {
+  std::string tile = "256";
   std::string output, list, operations = "blur:5,canny:60:150", period = "10s";
   std::string batch_timeout = "100ms", frame_bytes = "256M", deadline = "2m";
   std::vector<std::string> paths, batchers;
@@ -72,9 +73,8 @@ void add_input_options(CLI::App& app, Words& words) {
 void add_work_options(CLI::App& app, Words& words, Settings& settings) {
   const std::map<std::string, OutputFormat> formats = {
       {"png", OutputFormat::kPng}, {"jpg", OutputFormat::kJpeg}, {"ppm", OutputFormat::kPpm}};
-  app.add_option("--tile", settings.tile, "pixels of a tile's side")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1 << 20))
+  app.add_option("--tile", words.tile, "pixels of a tile's side")
+      ->type_name("N|WxH")
       ->capture_default_str();
   app.add_option("--ops", words.operations,
                  "the chain of operations: gray, blur[:k], median[:k], denoise[:h], sharpen, "
@@ -189,6 +189,9 @@ Result<void> complete(const Words& words, Settings& settings) {
   auto chain = Chain::parse(words.operations);
   if (!chain) return chain.error().with_context("--ops");
   settings.chain = *std::move(chain);
+  auto tile = parse_tile_size(words.tile);
+  if (!tile) return tile.error().with_context("--tile");
+  settings.tile = *tile;
   if (!words.inexact) {
     if (auto exact = settings.chain.require_exact(); !exact)
       return exact.error().with_context("--ops");

@@ -322,33 +322,56 @@ bool Chain::needs_finish() const {
   return !operations_.empty() && operations_.back().kind == OperationKind::kCanny;
 }
 
-Result<std::size_t> tile_count(int width, int height, int tile) {
+std::string TileSize::text() const {
+  return width == height ? std::to_string(width)
+                         : std::to_string(width) + "x" + std::to_string(height);
+}
+
+Result<TileSize> parse_tile_size(std::string_view text) {
+  constexpr int kMost = 1 << 20;
+  TileSize size(0);
+  const char* end = text.data() + text.size();
+  auto [at, failure] = std::from_chars(text.data(), end, size.width);
+  size.height = size.width;
+  if (failure == std::errc() && at != end && *at == 'x') {
+    const auto second = std::from_chars(at + 1, end, size.height);
+    at = second.ptr;
+    failure = second.ec;
+  }
+  const bool good = failure == std::errc() && at == end && std::min(size.width, size.height) >= 1 &&
+                    std::max(size.width, size.height) <= kMost;
+  if (good) return size;
+  return usage_error("'" + std::string(text) + "' is no tile size",
+                     "a side in pixels from 1 to 1048576, or WIDTHxHEIGHT");
+}
+
+Result<std::size_t> tile_count(int width, int height, const TileSize& tile) {
   if (width <= 0 || height <= 0) {
     return usage_error("an image of " + std::to_string(width) + " x " + std::to_string(height) +
                        " pixels has no tiles");
   }
-  if (tile <= 0)
-    return usage_error("a tile has at least 1 pixel a side, not " + std::to_string(tile));
-  const std::int64_t columns = (std::int64_t{width} + tile - 1) / tile;
-  const std::int64_t rows = (std::int64_t{height} + tile - 1) / tile;
+  if (tile.width <= 0 || tile.height <= 0)
+    return usage_error("a tile has at least 1 pixel a side, not " + tile.text());
+  const std::int64_t columns = (std::int64_t{width} + tile.width - 1) / tile.width;
+  const std::int64_t rows = (std::int64_t{height} + tile.height - 1) / tile.height;
   if (columns * rows > static_cast<std::int64_t>(kMaxTiles)) {
     return usage_error(std::to_string(columns * rows) + " tiles are more than the " +
                            std::to_string(kMaxTiles) + " that an image may have",
-                       "take tiles larger than " + std::to_string(tile));
+                       "take tiles larger than " + tile.text());
   }
   return static_cast<std::size_t>(columns * rows);
 }
 
-cv::Rect tile_rect(int width, int height, int tile, std::size_t index) {
-  const std::int64_t columns = (std::int64_t{width} + tile - 1) / tile;
+cv::Rect tile_rect(int width, int height, const TileSize& tile, std::size_t index) {
+  const std::int64_t columns = (std::int64_t{width} + tile.width - 1) / tile.width;
   const auto number = static_cast<std::int64_t>(index);
-  const auto x = static_cast<int>(number % columns * tile);
-  const auto y = static_cast<int>(number / columns * tile);
-  CRASHWORTHY_CHECK(y < height, index, width, height, tile);
-  return {x, y, std::min(tile, width - x), std::min(tile, height - y)};
+  const auto x = static_cast<int>(number % columns * tile.width);
+  const auto y = static_cast<int>(number / columns * tile.height);
+  CRASHWORTHY_CHECK(y < height, index, width, height, tile.text());
+  return {x, y, std::min(tile.width, width - x), std::min(tile.height, height - y)};
 }
 
-Result<std::vector<cv::Rect>> tile_rects(int width, int height, int tile) {
+Result<std::vector<cv::Rect>> tile_rects(int width, int height, const TileSize& tile) {
   auto count = tile_count(width, height, tile);
   if (!count) return count.error();
   std::vector<cv::Rect> rects;

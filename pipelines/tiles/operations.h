@@ -65,16 +65,27 @@ class Chain {
 
 inline constexpr std::size_t kMaxTiles = std::size_t{1} << 24;
 
+// A tile's width and height in pixels; square from one number.
+struct TileSize {
+  TileSize(int side) : width(side), height(side) {}  // NOLINT(google-explicit-constructor)
+  TileSize(int w, int h) : width(w), height(h) {}
+  int width;
+  int height;
+  std::string text() const;  // "256", "512x256".
+};
+// Reads "256" or "512x256"; each side from 1 to 2^20.
+Result<TileSize> parse_tile_size(std::string_view text);
+
 // How many tiles an image has. A size of 0 or less, or more than kMaxTiles tiles, is a kUsage
 // error.
-Result<std::size_t> tile_count(int width, int height, int tile);
+Result<std::size_t> tile_count(int width, int height, const TileSize& tile);
 
 // Tile number `index` of tile_count(), row by row; the last column and row may be smaller, and a
 // tile larger than the image is the image.
-cv::Rect tile_rect(int width, int height, int tile, std::size_t index);
+cv::Rect tile_rect(int width, int height, const TileSize& tile, std::size_t index);
 
 // All of them.
-Result<std::vector<cv::Rect>> tile_rects(int width, int height, int tile);
+Result<std::vector<cv::Rect>> tile_rects(int width, int height, const TileSize& tile);
 
 // How the 3 channels of a pixel lie in memory: OpenCV's way, or a PPM file's. Operations always see
 // OpenCV's, so an image gives the same edges and luma from a PNG and from a PPM.

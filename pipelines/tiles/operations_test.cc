@@ -288,6 +288,11 @@ TEST(TileRects, CoverTheImageOnceRowByRow) {
       EXPECT_EQ(difference(cover, cv::Mat::ones(size, CV_8UC1)), 0);
     }
   }
+  EXPECT_EQ(*tile_rects(512, 512, TileSize(512, 256)),
+            (std::vector<cv::Rect>{cv::Rect(0, 0, 512, 256), cv::Rect(0, 256, 512, 256)}));
+  EXPECT_EQ(parse_tile_size("512x256")->text(), "512x256");
+  for (const char* bad : {"", "0", "-1", "x", "1x", "1x0", "1x2x3", "9999999", "1.5"})
+    EXPECT_FALSE(parse_tile_size(bad)) << bad;
   EXPECT_EQ(tile_rects(257, 129, 100)->size(), 6u);
   EXPECT_EQ((*tile_rects(257, 129, 100))[2], cv::Rect(200, 0, 57, 100));
   EXPECT_EQ((*tile_rects(257, 129, 100))[3], cv::Rect(0, 100, 100, 29));

@@ -47,8 +47,11 @@ void tell_error(int code) {
 void set_allocator_policy(const Settings& settings) {
   constexpr std::size_t kLeast = 256 * 1024;
   constexpr std::size_t kMost = 32 << 20;  // glibc's own bound.
-  const std::size_t side = static_cast<std::size_t>(settings.tile) + 2 * settings.chain.halo();
-  const std::size_t tile = side * side * 3;  // With its halo, in colour.
+  const auto side = [&](int pixels) {
+    return static_cast<std::size_t>(pixels) + 2 * static_cast<std::size_t>(settings.chain.halo());
+  };
+  const std::size_t tile =
+      side(settings.tile.width) * side(settings.tile.height) * 3;  // With its halo, in colour.
   // Twice: 16-bit gradients are the largest buffers. And what cv::fastMalloc adds to align them.
   const std::size_t threshold = std::clamp(2 * tile + 4096, kLeast, kMost);
   ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(threshold));

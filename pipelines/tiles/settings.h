@@ -38,7 +38,7 @@ inline constexpr int kMaxInFlight = 256;
 struct Settings {
   std::filesystem::path output;
   Chain chain;
-  int tile = 256;
+  TileSize tile = 256;
   Supervision supervision = Supervision::kOneForOne;
   int workers = 2;
   int spares = 1;
