@@ -17,6 +17,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   # GCC 12 sees overlaps in std::string that cannot happen (GCC bug 105651).
   target_compile_options(crashworthy_settings INTERFACE $<BUILD_INTERFACE:-Wno-restrict>)
 endif()
+if(CRASHWORTHY_BUILD_FUZZERS)
+  target_compile_options(crashworthy_settings INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(CRASHWORTHY_SANITIZER)
   target_compile_options(crashworthy_settings INTERFACE
     -fsanitize=${CRASHWORTHY_SANITIZER} -fno-omit-frame-pointer)
@@ -77,3 +80,18 @@ set(CRASHWORTHY_TEST_ENVIRONMENT
   "ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:detect_leaks=1"
   "TSAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0"
   "UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1")
+
+# crashworthy_fuzzer(NAME SOURCES ... LINK targets...)
+# makes a libFuzzer program (clang) and registers a short run of it, which starts from an empty corpus and a fixed seed.
+function(crashworthy_fuzzer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  if(NOT CRASHWORTHY_BUILD_FUZZERS)
+    return()
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  target_link_libraries(${name} PRIVATE crashworthy_settings ${arg_LINK})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  add_test(NAME ${name} COMMAND ${name} -seed=1 -runs=200000 -max_total_time=60 -print_final_stats=1)
+  set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 300)
+endfunction()

@@ -28,30 +28,6 @@ struct BlockHeader {
 };
 static_assert(sizeof(BlockHeader) == 16);
 
-// Reads whole blocks into `out`; returns false when the end is torn or damaged.
-bool read_blocks(std::string_view data, std::vector<ItemRecord>& out) {
-  if (data.size() < kFileMagic.size() ||
-      std::memcmp(data.data(), kFileMagic.data(), kFileMagic.size()) != 0) {
-    return data.empty();
-  }
-  data.remove_prefix(kFileMagic.size());
-  while (!data.empty()) {
-    BlockHeader header{};
-    if (data.size() < sizeof header) return false;
-    std::memcpy(&header, data.data(), sizeof header);
-    data.remove_prefix(sizeof header);
-    const std::size_t bytes = std::size_t{header.count} * sizeof(ItemRecord);
-    if (header.magic != kBlockMagic || header.count > kMaxBlockRecords || data.size() < bytes)
-      return false;
-    if (crc32c(data.data(), bytes) != header.crc) return false;
-    const std::size_t at = out.size();
-    out.resize(at + header.count);
-    std::memcpy(out.data() + at, data.data(), bytes);
-    data.remove_prefix(bytes);
-  }
-  return true;
-}
-
 json to_json(const ItemRecord& record) {
   json line{{"type", "item"},
             {"time_ns", record.time_ns},
@@ -152,6 +128,29 @@ TrialHistory::~TrialHistory() = default;
 TrialHistory::TrialHistory(TrialHistory&&) noexcept = default;
 TrialHistory& TrialHistory::operator=(TrialHistory&&) noexcept = default;
 
+bool read_item_blocks(std::string_view data, std::vector<ItemRecord>& out) {
+  if (data.size() < kFileMagic.size() ||
+      std::memcmp(data.data(), kFileMagic.data(), kFileMagic.size()) != 0) {
+    return data.empty();
+  }
+  data.remove_prefix(kFileMagic.size());
+  while (!data.empty()) {
+    BlockHeader header{};
+    if (data.size() < sizeof header) return false;
+    std::memcpy(&header, data.data(), sizeof header);
+    data.remove_prefix(sizeof header);
+    const std::size_t bytes = std::size_t{header.count} * sizeof(ItemRecord);
+    if (header.magic != kBlockMagic || header.count > kMaxBlockRecords || data.size() < bytes)
+      return false;
+    if (crc32c(data.data(), bytes) != header.crc) return false;
+    const std::size_t at = out.size();
+    out.resize(at + header.count);
+    std::memcpy(out.data() + at, data.data(), bytes);
+    data.remove_prefix(bytes);
+  }
+  return true;
+}
+
 Result<TrialHistory> read_history(const fs::path& directory) {
   TrialHistory history;
   history.directory = directory;
@@ -175,7 +174,7 @@ Result<TrialHistory> read_history(const fs::path& directory) {
   }
   auto items = read_file(directory / "items.bin");
   if (!items) return items.error();
-  if (!read_blocks(*items, history.items)) history.truncated = true;
+  if (!read_item_blocks(*items, history.items)) history.truncated = true;
   return history;
 }
 

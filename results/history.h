@@ -14,6 +14,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/os/file.h"
@@ -99,6 +100,10 @@ struct TrialHistory {
   TrialHistory(TrialHistory&&) noexcept;
   TrialHistory& operator=(TrialHistory&&) noexcept;
 };
+
+// Appends the records of the whole blocks of an items.bin to `out`; false when its end is torn or
+// damaged.
+bool read_item_blocks(std::string_view data, std::vector<ItemRecord>& out);
 
 // Reads what is there. Fails only when there is no readable header line ("type":"trial") or a file
 // cannot be opened.
