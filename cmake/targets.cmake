@@ -78,7 +78,7 @@ endfunction()
 # A sanitizer must not turn an injected death into an exit code of its own.
 set(CRASHWORTHY_TEST_ENVIRONMENT
   "ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:detect_leaks=1"
-  "TSAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0"
+  "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0"
   "UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1")
 
 # crashworthy_fuzzer(NAME SOURCES ... LINK targets...)

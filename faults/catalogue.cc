@@ -44,14 +44,14 @@ constexpr std::array<FaultRow, 3> kRows{{
      "the victim's hit record, the siginfo of its own SIGABRT (sender is itself), and its wait "
      "status",
      "nothing to undo", kAbortKeys,
-     "crashworthy run --fault native.abort@tile.filter --when hit=100 tiles.json"},
+     "crashworthy run --fault native.abort@my.point --when hit=3 -- ./my_pipeline in/ out/"},
     {"resource.mem_cap", Mechanism::kResourceLimit, false,
      "RLIMIT_AS on one process: it can map no more memory",
      "a container or ulimit memory bound, address-space exhaustion by a leak",
      "the limit read back, and an allocation that failed in the victim after it (the probe's error "
      "record)",
      "the limit is restored if the victim still lives", kMemCapKeys,
-     "crashworthy run --fault resource.mem_cap --when item=20 tiles.json"},
+     "crashworthy run --fault resource.mem_cap --when after=200ms -- ./my_pipeline in/ out/"},
 }};
 
 }  // namespace

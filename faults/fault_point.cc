@@ -58,16 +58,12 @@ class PointInjection : public Injection {
       const Outcome outcome = confirm_one(table().firings[i], evidence, tracker);
       if (outcome.name != "confirmed") return outcome;
     }
-    if (firings < static_cast<std::uint32_t>(fault_.repeat_times)) {
-      return {
-          "not_activated",
-          std::to_string(firings) + " of " + std::to_string(fault_.repeat_times) + " repeats fired",
-          std::nullopt};
-    }
     const point::Firing& first = table().firings[0];
     victim_.pid = first.pid;
     victim_.worker = tracker.by_pid(first.pid);
-    return {"confirmed", "", first.time_ns.load()};
+    const std::string count =
+        std::to_string(firings) + " of " + std::to_string(fault_.repeat_times) + " fired";
+    return {"confirmed", fault_.repeat_times > 1 ? count : "", first.time_ns.load()};
   }
 
  private:

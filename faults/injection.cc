@@ -74,13 +74,17 @@ void Injection::finish(const InjectionEvidence& evidence) {
   } else if (disarmed_) {
     outcome = {"not_activated", "disarmed", std::nullopt};
   } else if (state_ != InjectionState::kFired && !trigger_.hit) {
-    outcome = {"not_activated", "its moment never came: the subject ended before it", std::nullopt};
+    outcome = {"not_activated",
+               watch_step_ != 0
+                   ? "its moment came, but no victim of the rule was found until the end"
+                   : "its moment never came: the subject ended before it",
+               std::nullopt};
   } else {
     outcome = confirm(evidence);
   }
   log_step("confirm", {{"outcome", outcome.name}, {"reason", outcome.reason}});
   log_step("heal", {{"done", heal()}});
-  log_step("confirm_healed", {{"processes_left", 0}});
+  log_step("confirm_healed", {{"subject_gone", evidence.subject_gone}});
   json result{{"type", "injection_result"}, {"time_ns", now_ns()},      {"fault", fault_.fault},
               {"outcome", outcome.name},    {"reason", outcome.reason}, {"victim", victim_json()}};
   result["activated_ns"] = outcome.activated_ns ? json(*outcome.activated_ns) : json(nullptr);
@@ -107,12 +111,13 @@ std::optional<Victim> Injection::pick_victim(SubjectView& subject) {
     auto pidfd = subject.open(pid);
     if (pidfd) candidates.push_back({pid, 0, std::move(*pidfd), worker});
   };
-  if (rule.role == Role::kWorker && subject.workers().any()) {
+  if (rule.role == Role::kWorker && (subject.workers().any() || subject.isolated())) {
     for (const WorkerState& worker : subject.workers().alive()) {
       if (worker.holds || !rule.holding_item) add(worker.pid, worker);
     }
   } else if (rule.role == Role::kWorker && rule.holding_item) {
-    skip("'holding_item' needs a subject that speaks to the probe, and this one has not");
+    return std::nullopt;  // No worker has told of itself yet; one that never does holds nothing
+                          // that we know of.
   } else if (rule.role == Role::kWorker || rule.role == Role::kMain) {
     add(subject.main_pid(), subject.workers().by_pid(subject.main_pid()));
   } else if (rule.role == Role::kSupervisor) {
@@ -121,7 +126,9 @@ std::optional<Victim> Injection::pick_victim(SubjectView& subject) {
   } else {
     for (const pid_t pid : subject.host_pids()) {
       auto pidfd = open_pidfd(pid);
-      if (pidfd) candidates.push_back({0, pid, std::move(*pidfd), std::nullopt});
+      const std::int32_t own = pid_in_own_namespace(pid).value_or(0);
+      if (pidfd && own != 0)
+        candidates.push_back({own, pid, std::move(*pidfd), subject.workers().by_pid(own)});
     }
   }
   if (candidates.empty()) return std::nullopt;

@@ -31,6 +31,7 @@ struct ObservedEnd {
 struct InjectionEvidence {
   std::vector<ObservedEnd> ends;
   std::vector<ProbeRecord> records;  // All of the trial.
+  bool subject_gone = true;          // No process of it is left.
 };
 
 // Where the steps are written: the trial's history. `synced`: before returning it must be on the

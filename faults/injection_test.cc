@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -21,6 +22,12 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
 
 FaultSpec fault_of(const char* text) {
   auto fault = parse_fault(json::parse(text), "/faults/0");
@@ -48,6 +55,8 @@ class FakeSubject : public SubjectView {
   }
   const WorkerTracker& workers() const override { return tracker_; }
   bool supervised() const override { return false; }
+  bool isolated() const override { return isolated_; }
+  bool isolated_ = false;
   std::int32_t main_pid() const override { return pid_; }
   Result<UniqueFd> open(std::int32_t pid) const override { return open_pidfd(pid); }
   std::vector<pid_t> host_pids() const override { return {pid_}; }
@@ -154,6 +163,53 @@ TEST_F(Injections, KillWaitsUntilSomebodyHoldsAnItem) {
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
 }
 
+// Takes an item, and begins to work on it only later.
+int hold_an_item_later(const Probe& probe) {
+  probe.emit(ProbeEvent::kWorkerReady, {0, 1});
+  probe.emit(ProbeEvent::kTaken, {0, 1}, 4);
+  ::usleep(50'000);
+  probe.emit(ProbeEvent::kStarted, {0, 1}, 4, 2, 1);
+  while (true) ::pause();
+}
+
+TEST_F(Injections, KillFiresWhenSomebodyHoldsAnItemAtLast) {
+  const FaultSpec fault = fault_of(
+      R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
+  auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
+  FakeSubject subject(*ring_, hold_an_item_later);
+  subject.wait_for(ProbeEvent::kTaken, 1);
+  injection->on_trigger(subject, *ring_, false);
+  EXPECT_FALSE(injection->fired());
+  pollfd wake{ring_->event_fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&wake, 1, 10'000), 1) << "the next unit of work wakes the harness";
+  injection->on_trigger(subject, *ring_, false);
+  EXPECT_TRUE(injection->fired());
+  injection->finish(subject.end());
+  EXPECT_EQ(log_.result()["outcome"], "confirmed");
+}
+
+TEST_F(Injections, TheCoordinatorIsNoWorkerWhileNoWorkerIsKnown) {
+  auto injection =
+      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
+  FakeSubject subject(*ring_, [](const Probe&) -> int { return ::usleep(100'000); });
+  subject.isolated_ = true;
+  injection->on_trigger(subject, *ring_, true);
+  EXPECT_FALSE(injection->fired());
+  injection->finish(subject.end());
+  EXPECT_EQ(log_.result()["outcome"], "not_activated");
+}
+
+TEST_F(Injections, ASigkillBySomebodyElseIsNotOurs) {
+  auto injection =
+      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
+  FakeSubject subject(*ring_, [](const Probe&) -> int { return ::kill(::getpid(), SIGKILL); });
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(subject.pid()), &info, WEXITED | WNOWAIT);
+  injection->on_trigger(subject, *ring_, true);
+  injection->finish(subject.end());
+  EXPECT_EQ(log_.result()["outcome"], "not_activated");
+}
+
 TEST_F(Injections, DisarmedKillDoesNothing) {
   auto injection =
       plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1}, true);
@@ -177,7 +233,6 @@ TEST_F(Injections, AnotherDeathIsNotTakenForTheKill) {
   injection->on_trigger(subject, *ring_, true);
   injection->finish(subject.end());
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
-  EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("exited with 7"));
 }
 
 TEST_F(Injections, ARoleThatNobodyHasIsSkippedNotReplaced) {
@@ -210,6 +265,7 @@ int allocate_until_it_fails(const Probe& probe) {
 }
 
 TEST_F(Injections, MemCapMakesARealAllocationFail) {
+  if (kSanitized) GTEST_SKIP() << "the sanitizer itself cannot live under an address-space limit";
   auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "when": {"item": 1}})"),
                         {.item = 1, .hit = {}, .after_ns = {}});
   FakeSubject subject(*ring_, allocate_until_it_fails);

@@ -32,30 +32,34 @@ class LimitInjection : public Injection {
   bool fire(SubjectView& subject) override {
     auto victim = pick_victim(subject);
     if (!victim || victim->host_pid == 0) return false;
-    victim_ = std::move(*victim);
-    auto mapped = mapped_bytes(victim_.host_pid);
-    if (!mapped || ::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &before_) != 0)
-      return give_up("read the victim's limit");
+    auto mapped = mapped_bytes(victim->host_pid);
+    if (!mapped) return false;  // It died meanwhile: another one is looked for.
+    if (::prlimit(victim->host_pid, RLIMIT_AS, nullptr, &before_) != 0)
+      return refused("read the victim's limit", errno);
     rlimit wanted = before_;
     wanted.rlim_cur =
         static_cast<rlim_t>(fault_.headroom ? *mapped + *fault_.headroom : *mapped / 2);
+    victim_ = std::move(*victim);
     log_step("fire", {{"limit", "RLIMIT_AS"},
                       {"mapped_bytes", *mapped},
                       {"bytes", wanted.rlim_cur},
                       {"victim", victim_json()}});
-    if (::prlimit(victim_.host_pid, RLIMIT_AS, &wanted, nullptr) != 0)
-      return give_up("set the victim's limit");
-    applied_ns_ = now_ns();
-    rlimit found{};
-    if (::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &found) != 0 ||
-        found.rlim_cur != wanted.rlim_cur) {
-      return give_up("read the victim's limit back");
+    applied_ns_ = now_ns();  // Before the call: the first allocation may fail while it returns.
+    if (::prlimit(victim_.host_pid, RLIMIT_AS, &wanted, nullptr) != 0) {
+      const int number = errno;
+      victim_ = Victim{};
+      return refused("set the victim's limit", number);
     }
+    rlimit found{};
+    read_back_ = ::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &found) == 0 &&
+                 found.rlim_cur == wanted.rlim_cur;
     log_step("fired", {{"applied_ns", applied_ns_}, {"read_back", found.rlim_cur}});
     return true;
   }
 
   Outcome confirm(const InjectionEvidence& evidence) override {
+    if (!read_back_ && !has_ended(victim_.pidfd.get()))
+      return {"indeterminate", "the limit could not be read back", std::nullopt};
     for (const ProbeRecord& record : evidence.records) {
       const bool failed = record.event == static_cast<std::uint16_t>(ProbeEvent::kError) &&
                           record.value == kOutOfMemoryCode;
@@ -68,7 +72,7 @@ class LimitInjection : public Injection {
   }
 
   std::string heal() override {
-    if (applied_ns_ == 0 || has_ended(victim_.pidfd.get()))
+    if (!victim_.pidfd.valid() || has_ended(victim_.pidfd.get()))
       return "nothing to undo: the limit ended with the victim";
     ::prlimit(victim_.host_pid, RLIMIT_AS, &before_, nullptr);
     return "limit restored";
@@ -83,13 +87,13 @@ class LimitInjection : public Injection {
     return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }
 
-  bool give_up(const char* what) {
-    const int number = errno;
-    victim_ = Victim{};
-    if (number == EPERM) skip(system_error(what, number).message);
-    return false;  // It died meanwhile: another one is looked for.
+  // A refusal is final; a victim that died meanwhile is not: another one is looked for.
+  bool refused(const char* what, int number) {
+    if (number != ESRCH) skip(system_error(what, number).message);
+    return false;
   }
 
+  bool read_back_ = false;
   rlimit before_{};
   std::int64_t applied_ns_ = 0;
 };

@@ -42,6 +42,10 @@ class SignalInjection : public Injection {
     }
     if (!status) return {"indeterminate", "the victim died, but nobody saw of what", std::nullopt};
     log_step("evidence", {{"status", status->describe()}, {"raw", status->raw()}});
+    for (const ObservedEnd& end : evidence.ends) {
+      if (victim_.pid != 0 && end.pid == victim_.pid && end.time_ns < before_ns_)
+        return {"not_activated", "the victim had ended before our signal", std::nullopt};
+    }
     if (!status->signalled() || status->signal() != SIGKILL) {
       return {"not_activated", "the victim " + status->describe() + " before the signal reached it",
               std::nullopt};
@@ -69,17 +73,21 @@ class SignalInjection : public Injection {
   bool kill(Victim victim) {
     victim_ = std::move(victim);
     log_step("fire", {{"signal", "SIGKILL"}, {"victim", victim_json()}});
-    const std::int64_t before_ns = now_ns();
+    before_ns_ = now_ns();
+    // A signal to a zombie succeeds: one that has ended is nobody's victim.
+    const bool alive = !has_ended(victim_.pidfd.get());
     const auto sent = send_signal(victim_.pidfd.get(), SIGKILL);
     sent_ns_ = now_ns();
-    if (!sent) {
+    if (!alive || !sent) {
+      log_step("missed", {{"reason", "the victim had ended already"}});
       victim_ = Victim{};
       return false;
     }
-    log_step("fired", {{"sent_from_ns", before_ns}, {"sent_ns", sent_ns_}});
+    log_step("fired", {{"sent_from_ns", before_ns_}, {"sent_ns", sent_ns_}});
     return true;
   }
 
+  std::int64_t before_ns_ = 0;
   std::int64_t sent_ns_ = 0;
 };
 

@@ -60,8 +60,10 @@ class SubjectView {
   // Reads what the probe has by now into the tracker.
   virtual void refresh() = 0;
   virtual const WorkerTracker& workers() const = 0;
-  // True when the subject's workers are processes of their own, watched by its main process.
+  // True when the subject's main process watches its workers and replaces them.
   virtual bool supervised() const = 0;
+  // True when its workers are processes of their own: then its main process is no worker.
+  virtual bool isolated() const = 0;
   virtual std::int32_t main_pid() const = 0;  // As the subject sees it.
   // A pidfd by the pid as the subject sees it; kGone when there is none in its tree.
   virtual Result<UniqueFd> open(std::int32_t pid) const = 0;

@@ -190,7 +190,8 @@ GateComparison compare_line(const GateLine& gate, const MeasurePath& path, const
     return line;
   }
   Samples samples = pair_by_block(sides[0], sides[1]);
-  line.paired = baseline.seed == contender.seed && !samples.baseline.empty();
+  line.paired = baseline.seed == contender.seed && baseline.plan_hash == contender.plan_hash &&
+                !samples.baseline.empty();
   if (!line.paired) samples = two_groups(sides[0], sides[1]);
   line.samples = samples.contender.size();
   line.left_out = samples.left_out;
@@ -259,9 +260,24 @@ void compare_items(const CellSummary& baseline, const CellSummary& contender, bo
   }
 }
 
+// What keeps a run from proving anything about protection.
+void find_unproved(const Summary& run, const char* side, const std::set<std::string>& gated_arms,
+                   Comparison& out) {
+  for (const CellSummary& cell : run.cells) {
+    if (cell.fault == "none" || cell.confirmed == cell.trials || run.disarmed) continue;
+    if (!gated_arms.contains(cell.arm)) continue;
+    out.unproved.push_back(fmt::format("{}: {}.{}: {} of {} injections confirmed", side, cell.arm,
+                                       cell.fault, cell.confirmed, cell.trials));
+  }
+  if (run.verdict == RunVerdict::kFail)
+    out.broken.push_back(std::string(side) + ": an expectation of its own is false");
+  if (run.verdict == RunVerdict::kError)
+    out.unproved.push_back(std::string(side) + ": the harness failed");
+}
+
 void decide(Comparison& out) {
-  bool failed = false;
-  bool open = out.gate.empty();
+  bool failed = !out.broken.empty();
+  bool open = out.gate.empty() || !out.unproved.empty();
   for (const GateComparison& line : out.gate) {
     if (line.verdict == ComparisonVerdict::kPass) continue;
     const bool fails = line.verdict == ComparisonVerdict::kFail;
@@ -278,6 +294,8 @@ void decide(Comparison& out) {
                                       change.fault, change.contender, change.what,
                                       change.baseline));
   }
+  out.reasons.insert(out.reasons.end(), out.broken.begin(), out.broken.end());
+  out.reasons.insert(out.reasons.end(), out.unproved.begin(), out.unproved.end());
   out.verdict = failed ? ComparisonVerdict::kFail
                        : (open ? ComparisonVerdict::kInconclusive : ComparisonVerdict::kPass);
 }
@@ -381,6 +399,9 @@ Result<Comparison> compare(const Summary& baseline, const Summary& contender) {
     if (other != nullptr) compare_items(cell, *other, gated_arms.contains(cell.arm), out.items);
   }
   warn(baseline, contender, out);
+  find_unproved(baseline, "baseline", gated_arms, out);
+  out.broken.clear();  // What the baseline broke is not the contender's regression.
+  find_unproved(contender, "contender", gated_arms, out);
   decide(out);
   return out;
 }

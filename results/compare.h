@@ -11,8 +11,10 @@
 //      - corrupt, lost, duplicated or misplaced items where the baseline had none;
 //      - more of them than the baseline, at the same number of trials;
 //      - failed or unfinished items where the baseline had none.
-//    More failed or unfinished items than before, other arms, and other numbers of trials only give
-//    notes: there, chance moves the count.
+//    A run in which a planned fault was not confirmed, or which was cut off or failed in the
+//    harness, proves nothing: the comparison is then at most inconclusive. More failed or
+//    unfinished items than before, other arms, and other numbers of trials only give notes: there,
+//    chance moves the count.
 //
 // Samples are paired by block when both runs have the same seed, and thus the same fault phase in
 // the same block; else compared as two groups, which is said. Pairing does not undo what changed on
@@ -74,7 +76,10 @@ struct Comparison {
   std::vector<std::string> reasons;  // Why the verdict is not pass.
   std::vector<GateComparison> gate;
   std::vector<ItemChange> items;
-  std::size_t cells = 0;  // That both runs have.
+  std::vector<std::string>
+      broken;  // Expectations of the contender's own file that are false: a failure.
+  std::vector<std::string> unproved;  // Faults that did not happen, in either run: never a pass.
+  std::size_t cells = 0;              // That both runs have.
   std::vector<std::string> warnings;
 };
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <charconv>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -117,15 +118,14 @@ std::pair<Truth, std::string> judge_measure(const Expectation& expectation,
   const auto found = cell.measures.find(expectation.path.measure);
   if (found == cell.measures.end()) return {Truth::kUndecided, "was not measured"};
   const MeasureSummary& measure = found->second;
-  if (measure.low && measure.high) {
+  if (measure.low && (measure.high || measure.censored || measure.estimate)) {
+    // Without an upper end, but with a lower one, some trials never got there: the end is infinite.
+    const bool open = !measure.high;
+    const double high = measure.high.value_or(std::numeric_limits<double>::infinity());
     const Truth truth =
-        compare_interval(*measure.low, *measure.high, expectation.comparison, expectation.value);
+        compare_interval(*measure.low, high, expectation.comparison, expectation.value);
     return {truth, fmt::format("lies in [{}, {}]", with_unit(*measure.low, measure.unit),
-                               with_unit(*measure.high, measure.unit))};
-  }
-  if (measure.censored && measure.low && expectation.comparison.front() == '<' &&
-      *measure.low >= expectation.value) {
-    return {Truth::kFalse, "was never reached: " + measure.reason};
+                               open ? "never" : with_unit(high, measure.unit))};
   }
   return {Truth::kUndecided, "is not known: " + measure.reason};
 }

@@ -57,6 +57,8 @@ void read_event(const json& event, TrialResult& result, Victim& victim) {
     result.complete = true;
     const std::string outcome = event.value("outcome", "");
     result.harness_error = outcome == "harness_error";
+    result.records_lost = event.value("probe_dropped", std::int64_t{0});
+    result.outputs_missed = event.value("observer_overflowed", false);
     result.ran_to_end = outcome == "finished";
   }
 }
@@ -77,6 +79,7 @@ void count_items(const TrialHistory& history, std::int64_t offered, TrialResult&
     } else if (record.kind() == ItemEvent::kMisplaced) {
       ++result.items.misplaced;
     } else if (record.kind() == ItemEvent::kStarted) {
+      result.tells = true;
       ++executions[{record.item, record.part}];
     }
   }
@@ -115,7 +118,10 @@ void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint6
   if (!stamps.activated || !victim.known) return;
   std::vector<ItemRecord> records;
   for (const ItemRecord& record : history.items) {
-    if (record.time_ns >= *stamps.activated) records.push_back(record);
+    // The victim's death is known by its pid, not by its time: we may be late in stamping our own
+    // signal.
+    const bool death = record.kind() == ItemEvent::kWorkerDied && record.pid == victim.pid;
+    if (death || record.time_ns >= *stamps.activated) records.push_back(record);
   }
   std::stable_sort(records.begin(), records.end(),
                    [](const ItemRecord& a, const ItemRecord& b) { return a.time_ns < b.time_ns; });
@@ -132,7 +138,7 @@ void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint6
     } else if (record.worker == place && record.incarnation > incarnation) {
       if (kind == ItemEvent::kReplacement && !stamps.initiated) stamps.initiated = record.time_ns;
       if (kind == ItemEvent::kWorkerReady && !stamps.up) stamps.up = record.time_ns;
-      if (kind == ItemEvent::kDone && good.contains(record.item)) {
+      if (kind == ItemEvent::kDone && record.value == 0 && good.contains(record.item)) {
         stamps.first_good = record.time_ns;
         return;
       }
@@ -143,7 +149,7 @@ void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint6
 Sample difference(const std::optional<std::int64_t>& from, const std::optional<std::int64_t>& to,
                   const char* why_not) {
   if (!from || !to) return Sample::none(why_not);
-  return Sample::of(static_cast<double>(*to - *from));
+  return Sample::of(static_cast<double>(std::max<std::int64_t>(0, *to - *from)));
 }
 
 // Longest interval without a good output that overlaps the time after the fault, minus the median
@@ -173,35 +179,63 @@ Sample outage_gap(const TrialResult& result) {
   return Sample::of(std::max(0.0, longest - steady[steady.size() / 2]));
 }
 
-void compute_measures(TrialResult& result) {
-  const Stamps& stamps = result.stamps;
+void measure_speed(TrialResult& result) {
   auto& measures = result.measures;
-  const bool finished = result.ran_to_end && stamps.ended;
-  measures["makespan"] = finished ? Sample::of(static_cast<double>(*stamps.ended - stamps.launched))
-                                  : Sample::never("the arm ended early");
-  const double seconds = finished ? static_cast<double>(*stamps.ended - stamps.launched) * 1e-9 : 0;
-  measures["throughput"] =
-      finished && seconds > 0
-          ? Sample::of(static_cast<double>(result.items.of(ItemClass::kOk)) / seconds)
-          : Sample::none("the arm ended early");
-  measures["redone"] = Sample::of(static_cast<double>(result.items.redone));
-  if (result.fault == "none" || result.injection != InjectionOutcome::kConfirmed) {
-    const char* reason =
-        result.fault == "none" ? "no fault in this cell" : "the fault was not confirmed";
-    for (const char* name :
-         {"detect", "initiate", "repair", "process", "first_good", "outage_gap"}) {
-      measures[name] = Sample::none(reason);
-    }
+  const Stamps& stamps = result.stamps;
+  if (!result.ran_to_end || !stamps.ended) {
+    measures["makespan"] = Sample::never("the arm ended early");
+    measures["throughput"] = Sample::none("the arm ended early");
     return;
   }
+  const auto makespan = static_cast<double>(*stamps.ended - stamps.launched);
+  measures["makespan"] = Sample::of(makespan);
+  measures["throughput"] =
+      Sample::of(static_cast<double>(result.items.of(ItemClass::kOk)) / (makespan * 1e-9));
+}
+
+void measure_recovery(TrialResult& result) {
+  auto& measures = result.measures;
+  const Stamps& stamps = result.stamps;
   measures["detect"] = difference(stamps.activated, stamps.detected,
                                   "nobody reports the worker's death in this arm");
   measures["initiate"] = difference(stamps.detected, stamps.initiated, "no replacement was begun");
   measures["repair"] = difference(stamps.initiated, stamps.up, "no replacement became ready");
   measures["process"] = difference(stamps.up, stamps.first_good, "no replacement delivered");
-  measures["first_good"] = stamps.first_good ? difference(stamps.activated, stamps.first_good, "")
-                                             : Sample::never("no replacement delivered");
+  if (stamps.first_good) {
+    measures["first_good"] = difference(stamps.activated, stamps.first_good, "");
+  } else if (stamps.detected || !result.ran_to_end) {
+    measures["first_good"] = Sample::never("no replacement delivered");
+  } else {
+    measures["first_good"] = Sample::none("the subject does not tell who replaces its workers");
+  }
   measures["outage_gap"] = outage_gap(result);
+}
+
+constexpr const char* kInside[] = {"detect",  "initiate",   "repair",
+                                   "process", "first_good", "redone"};
+
+void compute_measures(TrialResult& result) {
+  auto& measures = result.measures;
+  if (result.fault != "none" && result.injection != InjectionOutcome::kConfirmed) {
+    for (const char* name : {"makespan", "throughput", "outage_gap"})
+      measures[name] = Sample::none("the fault was not confirmed");
+    for (const char* name : kInside) measures[name] = Sample::none("the fault was not confirmed");
+    return;
+  }
+  measure_speed(result);
+  measures["redone"] = result.tells ? Sample::of(static_cast<double>(result.items.redone))
+                                    : Sample::none("the subject tells nothing");
+  if (result.fault == "none") {
+    for (const char* name : {"detect", "initiate", "repair", "process", "first_good", "outage_gap"})
+      measures[name] = Sample::none("no fault in this cell");
+  } else {
+    measure_recovery(result);
+  }
+  if (result.records_lost > 0) {
+    for (const char* name : kInside)
+      measures[name] = Sample::none("records of the probe were lost");
+  }
+  if (result.outputs_missed) measures["outage_gap"] = Sample::none("stamps of outputs were lost");
 }
 
 }  // namespace

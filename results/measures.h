@@ -66,6 +66,9 @@ struct TrialResult {
   bool ran_to_end = false;  // The subject ended by itself in the way it ends when it has finished.
   bool recovered =
       false;  // Every item that the golden run delivered was delivered with the right content.
+  bool tells = false;             // The subject told the probe of its work.
+  std::int64_t records_lost = 0;  // Records of the probe that found the ring full.
+  bool outputs_missed = false;    // The observer's queue overflowed.
   ItemCounts items;
   Stamps stamps;
   std::vector<std::int64_t>

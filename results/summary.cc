@@ -30,13 +30,16 @@ MeasureSummary summarize_measure(const std::vector<std::pair<int, Sample>>& samp
   MeasureSummary summary;
   summary.unit = unit;
   std::vector<double> values;
+  bool censored_reason = false;
   for (const auto& [block, sample] : samples) {
     summary.blocks.push_back(block);
     summary.samples.push_back(sample.value);
     summary.sample_censored.push_back(sample.censored);
     if (sample.value) values.push_back(*sample.value);
     if (sample.censored) values.push_back(kNever);
-    if (!sample.value && summary.reason.empty()) summary.reason = sample.reason;
+    const bool first = summary.reason.empty() || (sample.censored && !censored_reason);
+    if (!sample.value && first) summary.reason = sample.reason;
+    censored_reason = censored_reason || sample.censored;
   }
   if (values.empty()) return summary;
   const auto estimate = statistics::median_estimate(values);
@@ -233,6 +236,13 @@ class Summarizer {
     }
   }
 
+  // True when an expectation names this cell: then it says what is right there.
+  bool is_expected(const std::string& cell) const {
+    return std::any_of(
+        summary_.expectations.begin(), summary_.expectations.end(),
+        [&](const ExpectationResult& result) { return result.text.starts_with(cell); });
+  }
+
   // Error, else inconclusive for a fault that was not confirmed, else fail, else inconclusive, else
   // pass.
   void decide() {
@@ -249,6 +259,12 @@ class Summarizer {
       }
     }
     for (const CellSummary& cell : summary_.cells) {
+      if (cell.fault == "none" && cell.recovered < cell.trials &&
+          !is_expected(cell.arm + ".none.")) {
+        unproved.push_back(
+            fmt::format("{}.none: {} of {} trials without a fault differ from the golden run",
+                        cell.arm, cell.trials - cell.recovered, cell.trials));
+      }
       if (cell.fault == "none" || cell.confirmed == cell.trials) continue;
       std::string outcomes;
       for (const auto& [name, count] : cell.injections) {
@@ -319,8 +335,9 @@ class Summarizer {
     if (cell == nullptr || !cell->measures.contains("protection_cost")) return text;
     const MeasureSummary& cost = cell->measures.at("protection_cost");
     if (cost.estimate && cost.high) {
-      text += fmt::format("; without faults it takes {:+.1f}% time (95%: {:+.1f}% to {:+.1f}%)",
-                          *cost.estimate * 100, *cost.low * 100, *cost.high * 100);
+      text += fmt::format(
+          "; without faults {} takes {:+.1f}% of time compared with {} (95%: {:+.1f}% to {:+.1f}%)",
+          last, *cost.estimate * 100, baseline, *cost.low * 100, *cost.high * 100);
     }
     return text;
   }

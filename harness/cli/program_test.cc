@@ -98,7 +98,8 @@ TEST_F(Program, AFaultWhoseMomentNeverComesIsInconclusive) {
 TEST_F(Program, ASubjectThatExitsZeroHalfWayLosesItems) {
   write("e.json", R"({"experiment": "c", "subject": {"pipeline": "canary"}, "blocks": 1,
     "arms": [{"name": "honest"}, {"name": "half", "arguments": ["--half-way"]},
-             {"name": "hung", "arguments": ["--hang"]}], "timeout": "1s"})");
+             {"name": "hung", "arguments": ["--hang"]}], "timeout": "1s",
+    "expect": ["half.none.items.lost == 10", "hung.none.items.unfinished == 10"]})");
   EXPECT_EQ(crashworthy({"run", "--quiet", "--out", "r", "e.json"}).exit_code, 0);
   const json cells = summary("r")["cells"];
   EXPECT_EQ(cells[1]["items"]["lost"], 10) << "it said that it was done";
@@ -122,6 +123,40 @@ TEST_F(Program, TestsAnyCommand) {
   EXPECT_GT(cells[1]["items"]["unfinished"], 0);
   EXPECT_FALSE(fs::exists(directory_.path() / "out" / "a"))
       << "a trial never writes into the user's directory";
+}
+
+TEST_F(Program, ACommandsInputsAreNotItsOutputs) {
+  for (const char* name : {"in/a", "in/b"}) write(name, std::string("content of ") + name);
+  const Finished run =
+      crashworthy({"run", "--quiet", "--blocks", "2", "--out", "r", "--fault", "process.kill",
+                   "--when", "after=50ms", "--inputs", "in/*", "--", "sh", "-c",
+                   "sleep 0.2; for f in a b; do cp in/$f $f.copy; done"});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+  const json cells = summary("r")["cells"];
+  EXPECT_EQ(cells[0]["items"]["duplicated"], 0);
+  EXPECT_EQ(cells[1]["recovered"], 0) << "nothing was written before the kill";
+  EXPECT_EQ(cells[1]["items"]["unfinished"], 4);
+}
+
+TEST_F(Program, ASubjectThatDiffersWithoutAFaultIsInconclusive) {
+  const Finished run =
+      crashworthy({"run", "--quiet", "--blocks", "1", "--out", "r", "--fault", "process.kill",
+                   "--when", "after=[20ms,60ms]", "--", "sh", "-c", "sleep 0.1; date +%N > out"});
+  EXPECT_EQ(run.exit_code, 3) << run.out << run.err;
+  EXPECT_THAT(summary("r")["reasons"][0].get<std::string>(),
+              HasSubstr("differ from the golden run"));
+}
+
+TEST_F(Program, AStartThatFailsTouchesNothingOfTheUsers) {
+  write("mine/golden/precious", "x");
+  EXPECT_EQ(
+      crashworthy({"run", "--out", "mine", "--fault", "process.kill", "--", "true"}).exit_code, 64);
+  EXPECT_TRUE(fs::exists(directory_.path() / "mine" / "golden" / "precious"));
+  fs::create_directories(directory_.path() / "empty");
+  EXPECT_EQ(crashworthy({"run", "--out", "empty", "--fault", "process.kill", "--", "./nowhere"})
+                .exit_code,
+            64);
+  EXPECT_TRUE(fs::is_empty(directory_.path() / "empty"));
 }
 
 TEST_F(Program, ReportAndCompareWorkOnARun) {
@@ -198,7 +233,7 @@ TEST_F(Program, BadCallsGetOneClearError) {
 TEST_F(Program, AFullDiskIsAHarnessErrorThatKeepsWhatWasMeasured) {
   const fs::path small = directory_.path() / "small";
   fs::create_directories(small);
-  const std::string script = "mount -t tmpfs -o size=600k none " + small.string() + " && exec " +
+  const std::string script = "mount -t tmpfs -o size=2m none " + small.string() + " && exec " +
                              crashworthy_program() + " run --quiet --blocks 200 --out " +
                              small.string() + "/r " + tree("canary.json");
   const Finished finished = run_program(

@@ -30,7 +30,15 @@ Result<json> key_values(const std::vector<std::string>& words, const char* optio
     const std::string value = word.substr(at + 1);
     if (object.contains(key)) return usage_error(fmt::format("{} names '{}' twice", option, key));
     json parsed = json::parse(value, nullptr, false);
-    object[key] = parsed.is_discarded() ? json(value) : parsed;
+    const std::size_t comma = value.find(',');
+    if (!parsed.is_discarded()) {
+      object[key] = parsed;
+    } else if (value.starts_with('[') && value.ends_with(']') && comma != std::string::npos) {
+      object[key] = {value.substr(1, comma - 1),
+                     value.substr(comma + 1, value.size() - comma - 2)};  // [50ms,90ms]
+    } else {
+      object[key] = value;
+    }
   }
   return object;
 }
@@ -116,11 +124,16 @@ int run_command(const RunArguments& arguments) {
   options.progress = !arguments.quiet;
   auto result = run_experiment(file->experiment, file->text, options);
   if (!result) return fail(result.error());
-  print_result(arguments, *result);
+  const bool anything = !result->run.directory.empty();
+  if (anything) print_result(arguments, *result);
   std::fflush(stdout);
   if (result->interrupted_by != 0) {
-    std::fprintf(stderr, "crashworthy: interrupted; what was measured lies in %s\n",
-                 result->directory.c_str());
+    if (anything) {
+      std::fprintf(stderr, "crashworthy: interrupted; what was measured lies in %s\n",
+                   result->directory.c_str());
+    } else {
+      std::fprintf(stderr, "crashworthy: interrupted before the first trial\n");
+    }
     ::signal(result->interrupted_by, SIG_DFL);
     ::raise(result->interrupted_by);  // Everything is cleaned up: end as the user asked, so that a
                                       // calling shell sees it.

@@ -121,8 +121,8 @@ std::int64_t Golden::deliverable() const {
                        [](const GoldenOutput& output) { return !output.bytes.empty(); });
 }
 
-std::vector<std::string> list_outputs(const fs::path& root,
-                                      const std::vector<std::string>& patterns) {
+Result<std::vector<std::string>> list_outputs(const fs::path& root,
+                                              const std::vector<std::string>& patterns) {
   std::vector<std::string> names;
   std::error_code failure;
   for (auto entry = fs::recursive_directory_iterator(root, failure);
@@ -131,6 +131,7 @@ std::vector<std::string> list_outputs(const fs::path& root,
     const std::string name = entry->path().lexically_relative(root).string();
     if (matches(name, patterns)) names.push_back(name);
   }
+  if (failure) return system_error("list the outputs in '" + root.string() + "'", failure.value());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -138,7 +139,9 @@ std::vector<std::string> list_outputs(const fs::path& root,
 Result<Golden> read_golden(const fs::path& root, const std::vector<std::string>& patterns,
                            std::optional<std::vector<Item>> items, const fs::path& scratch) {
   Golden golden;
-  const std::vector<std::string> names = list_outputs(root, patterns);
+  auto listed = list_outputs(root, patterns);
+  if (!listed) return listed.error();
+  const std::vector<std::string>& names = *listed;
   if (items) {
     golden.items = *std::move(items);
   } else {
@@ -164,9 +167,17 @@ Result<Golden> read_golden(const fs::path& root, const std::vector<std::string>&
 
 Result<ItemVerdicts> check_outputs(const Golden& golden, const fs::path& root,
                                    const std::vector<std::string>& patterns,
+                                   const std::set<std::string>& inputs,
                                    const std::set<std::uint64_t>& failed, bool ran_to_end,
                                    const fs::path& scratch) {
-  auto found = read_found(golden, root, list_outputs(root, patterns), scratch);
+  auto names = list_outputs(root, patterns);
+  if (!names) return names.error();
+  std::set<std::string> items;
+  for (const Item& item : golden.items) items.insert(item.name);
+  std::erase_if(*names, [&](const std::string& name) {
+    return inputs.contains(name) && !items.contains(name);
+  });
+  auto found = read_found(golden, root, *names, scratch);
   if (!found) return found.error();
   return Judge(golden, *found).run(failed, ran_to_end);
 }

@@ -41,8 +41,8 @@ struct Golden {
 
 // Relative paths of the regular files below `root` that match one of `patterns` (fnmatch with
 // FNM_PATHNAME; none: all), sorted. Symbolic links are not followed.
-std::vector<std::string> list_outputs(const std::filesystem::path& root,
-                                      const std::vector<std::string>& patterns);
+Result<std::vector<std::string>> list_outputs(const std::filesystem::path& root,
+                                              const std::vector<std::string>& patterns);
 
 // Reads the outputs of a fault-free run. With `items` given they are the list; otherwise the
 // outputs found are.
@@ -58,14 +58,15 @@ struct ItemVerdicts {
   std::vector<std::string> extra;                  // Outputs that belong to no item.
 };
 
-// `failed`: items that the subject reported as failed. `ran_to_end` decides between lost and
-// unfinished.
+// `inputs`: what the harness itself put there; no outputs unless they are items. `failed`: items
+// that the subject reported as failed. `ran_to_end` decides between lost and unfinished.
 //
 // An item is ok when its content lies under its own name, or, when it does not, under some other
 // name (then also misplaced). Wrong content under its own name, its right content nowhere: corrupt.
 // Nothing under its name: failed if reported so, else lost or unfinished.
 Result<ItemVerdicts> check_outputs(const Golden& golden, const std::filesystem::path& root,
                                    const std::vector<std::string>& patterns,
+                                   const std::set<std::string>& inputs,
                                    const std::set<std::uint64_t>& failed, bool ran_to_end,
                                    const std::filesystem::path& scratch);
 

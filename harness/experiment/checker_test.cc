@@ -41,7 +41,7 @@ class Outputs : public ::testing::Test {
     std::ofstream(root() / file, std::ios::binary) << content;
   }
   ItemVerdicts check(bool ran_to_end = true, const std::set<std::uint64_t>& failed = {}) {
-    auto verdicts = check_outputs(golden_, root(), {}, failed, ran_to_end, scratch_);
+    auto verdicts = check_outputs(golden_, root(), {}, {}, failed, ran_to_end, scratch_);
     EXPECT_TRUE(verdicts);
     return verdicts ? *verdicts : ItemVerdicts{};
   }

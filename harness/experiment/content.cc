@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <sstream>
 
@@ -37,8 +38,26 @@ Result<std::vector<std::string>> run_helper(const std::vector<fs::path>& files,
   spec.stdout_file = answer_file;
   auto subject = Subject::launch(spec);
   if (!subject) return subject.error();
-  if (!subject->wait_until_gone(kHelperBound))
-    return Error{ErrorKind::kTimeout, 0, "reading the outputs took too long", {}};
+  const bool gone = subject->wait_until_gone(kHelperBound);
+  if (!gone) return Error{ErrorKind::kTimeout, 0, "reading the outputs took too long", {}};
+  // A damaged file may crash the helper; anything else that ends it early is our trouble, not the
+  // subject's.
+  auto reports = subject->read_reports();
+  if (!reports) return reports.error();
+  bool ended = false;
+  for (const Report& report : *reports) {
+    if (report.kind != Report::Kind::kMainEnded) continue;
+    ended =
+        report.status.success() || (report.status.signalled() && report.status.signal() != SIGKILL);
+    if (!ended)
+      return Error{ErrorKind::kSystem,
+                   0,
+                   "unable to read the outputs: crashworthy-content " + report.status.describe(),
+                   {}};
+  }
+  if (!ended)
+    return Error{
+        ErrorKind::kSystem, 0, "unable to read the outputs: crashworthy-content was lost", {}};
   auto answers = read_file(answer_file);
   if (!answers) return answers.error();
   std::vector<std::string> lines;

@@ -42,7 +42,7 @@ Result<std::vector<std::string>> read_words(const json& value, const std::string
   return words;
 }
 
-// "25%" or a number of percent.
+// "25%".
 Result<double> read_percent(const json& object, const std::string& pointer, const char* key,
                             double fallback) {
   const auto found = object.find(key);

@@ -42,7 +42,7 @@ class Interrupts {
   ~Interrupts() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
   int fd() const { return fd_.get(); }
   // The signal that came, or 0.
-  int take() {
+  int take() const {
     signalfd_siginfo info{};
     return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo)
                                                                 : 0;
@@ -54,35 +54,39 @@ class Interrupts {
   UniqueFd fd_;
 };
 
-// Makes the run directory; refuses one that holds a run.
-Result<fs::path> make_run_directory(const Experiment& experiment, const RunOptions& options) {
-  fs::path directory = options.out;
-  const bool own_choice = directory.empty();
-  const fs::path family = fs::path("results") / "runs" / experiment.name;
-  if (own_choice) directory = family / utc_timestamp();
-  for (int n = 2; own_choice && fs::exists(directory); ++n)
-    directory = family / fmt::format("{}-{}", utc_timestamp(), n);
+// The run directory: a new one, or an empty one that the user made.
+struct RunDirectory {
+  fs::path path;  // Absolute.
+  bool made = false;
+};
+
+Error directory_error(const fs::path& directory, const std::string& what) {
+  return usage_error("unable to make the run directory '" + directory.string() + "': " + what,
+                     "give a new or an empty, writable directory with --out");
+}
+
+Result<RunDirectory> make_run_directory(const Experiment& experiment, const RunOptions& options) {
   std::error_code failure;
-  if (fs::exists(directory / "plan.json", failure) ||
-      fs::exists(directory / "experiment.json", failure)) {
-    return usage_error("'" + directory.string() + "' holds another run",
-                       "give another --out, or remove it");
+  const fs::path family = fs::path("results") / "runs" / experiment.name;
+  fs::path directory = options.out.empty() ? family / utc_timestamp() : options.out;
+  if (directory.has_parent_path()) fs::create_directories(directory.parent_path(), failure);
+  if (failure) return directory_error(directory, failure.message());
+  RunDirectory made;
+  made.made = fs::create_directory(directory, failure);  // Exclusive: two runs never share one.
+  for (int n = 2; options.out.empty() && !failure && !made.made; ++n) {
+    directory = family / fmt::format("{}-{}", utc_timestamp(), n);
+    made.made = fs::create_directory(directory, failure);
   }
-  if (fs::exists(directory, failure) && !fs::is_directory(directory, failure)) {
-    return usage_error("'" + directory.string() + "' is no directory");
-  }
-  if (auto made = make_directories(directory / "trials"); !made) {
-    Error error = made.error().with_context("unable to make the run directory");
-    error.kind = ErrorKind::kUsage;
-    error.hint = "give a writable directory with --out";
-    return error;
-  }
-  if (own_choice) {
-    fs::remove(family / "latest", failure);
-    fs::create_directory_symlink(directory.filename(), family / "latest",
-                                 failure);  // A convenience: not having it is no failure.
-  }
-  return fs::absolute(directory, failure);
+  if (failure) return directory_error(directory, failure.message());
+  if (!made.made && fs::exists(directory / "experiment.json", failure))
+    return directory_error(directory, "it holds another run");
+  if (!made.made && !fs::is_empty(directory, failure))
+    return directory_error(directory, "it is not empty");
+  if (failure) return directory_error(directory, failure.message());
+  made.path = fs::absolute(directory, failure);
+  fs::create_directory(made.path / "trials", failure);
+  if (failure) return directory_error(directory, failure.message());
+  return made;
 }
 
 class Runner {
@@ -100,12 +104,14 @@ class Runner {
   Result<RunResult> run() {
     auto directory = make_run_directory(experiment_, options_);
     if (!directory) return directory.error();
-    directory_ = *directory;
+    directory_ = directory->path;
+    const Interrupts interrupts;  // Until the results are written: a stop is heeded between trials,
+                                  // not in the middle of a file.
+    interrupts_ = &interrupts;
     auto done = run_in_directory();
-    if (!done) {
-      remove_if_unused();
-      return done.error();
-    }
+    if (!done || !planned_) remove_if_unused(directory->made);
+    if (!done) return done.error();
+    if (!planned_) return RunResult{{}, directory_, interrupted_by_};
     auto results = write_results(directory_);
     if (!results) return results.error();
     return RunResult{*std::move(results), directory_, interrupted_by_};
@@ -114,8 +120,6 @@ class Runner {
  private:
   Result<void> run_in_directory() {
     auto clock = measure_clock_error();  // Forks: before anything else.
-    Interrupts interrupts;
-    interrupts_ = &interrupts;
     auto scratch = ScratchGuard::create(directory_ / "scratch");
     if (!scratch) return scratch.error();
     const int total =
@@ -137,20 +141,29 @@ class Runner {
     return done;
   }
 
-  // A run that never came to its first trial leaves nothing.
-  void remove_if_unused() const {
-    std::error_code failure;
-    if (fs::exists(directory_ / "plan.json", failure)) return;
-    for (const char* name : {"experiment.json", "golden.json", "golden", "trials", "scratch"})
-      fs::remove_all(directory_ / name, failure);
-    fs::remove(directory_, failure);  // Only when nothing else is in it.
+  // A run that never came to its first trial leaves nothing of its own. The directory was empty.
+  void remove_if_unused(bool made) const {
+    if (planned_) return;
+    std::error_code ignored;
+    for (const char* name : {"experiment.json", "golden.json", "golden", "trials"})
+      fs::remove_all(directory_ / name, ignored);
+    fs::path place = directory_;
+    if (made) fs::remove(place, ignored);
+    // results/runs/<experiment>, as far as it is empty now: made for this run.
+    for (int level = 0; options_.out.empty() && level < 3; ++level) {
+      place = place.parent_path();
+      if (!fs::is_empty(place, ignored) || ignored) return;
+      fs::remove(place, ignored);
+    }
+  }
+
+  // A convenience: not having the link is no failure.
+  void point_latest_here() const {
     if (!options_.out.empty()) return;
-    fs::remove(directory_.parent_path() / "latest", failure);
-    fs::path parent =
-        directory_.parent_path();  // results/runs/<experiment>: as far as we made them for nothing.
-    for (int level = 0; level < 3 && fs::is_empty(parent, failure) && !failure;
-         ++level, parent = parent.parent_path())
-      fs::remove(parent, failure);
+    std::error_code ignored;
+    const fs::path link = directory_.parent_path() / "latest";
+    fs::remove(link, ignored);
+    fs::create_directory_symlink(directory_.filename(), link, ignored);
   }
 
   TrialSpec trial_spec(const ArmSpec& arm, int number) const {
@@ -176,7 +189,7 @@ class Runner {
     if (!outcome) return outcome.error();
     if (outcome->interrupted) {
       interrupted_by_ = interrupts_->take();
-      return Error{ErrorKind::kGone, 0, "interrupted during the golden run", {}};
+      return {};
     }
     containment_ = outcome->containment;
     if (!outcome->ran_to_end || golden_.deliverable() == 0) {
@@ -238,7 +251,12 @@ class Runner {
                         {"faults", faults},
                         {"warnings", warnings},
                         {"trials", to_json(plan_, experiment_)}};
-    return write_file_atomically(directory_ / "plan.json", document.dump(1) + "\n");
+    if (auto written = write_file_atomically(directory_ / "plan.json", document.dump(1) + "\n");
+        !written)
+      return written;
+    planned_ = true;
+    point_latest_here();
+    return {};
   }
 
   Result<void> run_trials() {
@@ -280,7 +298,8 @@ class Runner {
   PreparedSubject prepared_;
   Golden golden_;
   std::vector<PlannedTrial> plan_;
-  Interrupts* interrupts_ = nullptr;
+  const Interrupts* interrupts_ = nullptr;
+  bool planned_ = false;  // plan.json is there: what follows is kept.
   Progress* progress_ = nullptr;
   int interrupted_by_ = 0;
 };

@@ -193,7 +193,7 @@ class Trial : private SubjectView {
     while (!childless_) {
       const std::int64_t now = now_ns();
       if (now >= deadline) {
-        timed_out_ = true;
+        timed_out_ = !main_ended_;
         return;
       }
       if (now >= fire_at) {
@@ -205,8 +205,7 @@ class Trial : private SubjectView {
         drain_at = now + kDrainEveryNs;
       }
       if (!wait_for_events(std::min({deadline, fire_at, drain_at}))) return;
-      if (main_ended_ && !childless_ && now_ns() > ended_ns_ + kLingerNs)
-        return;  // Orphans go on after the main process.
+      if (main_ended_) return;  // What is left of its tree ends with it.
     }
   }
 
@@ -219,11 +218,15 @@ class Trial : private SubjectView {
     const std::int64_t wait_ns = std::max<std::int64_t>(0, until_ns - now_ns());
     const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
     if (::ppoll(fds.data(), fds.size(), &timeout, nullptr) <= 0) return true;
+    if (fds[2].revents != 0)
+      read_outputs();  // First: what comes before the fault is stamped before it.
     if (fds[1].revents != 0) {
-      if (injection_) injection_->on_trigger(*this, *ring_, false);
-      ring_->clear_event();
+      if (injection_)
+        injection_->on_trigger(*this, *ring_,
+                               false);  // Clears the event, and may ask for the next.
+      else
+        ring_->clear_event();
     }
-    if (fds[2].revents != 0) read_outputs();
     if (fds[0].revents != 0) read_reports();
     if (fds[3].revents != 0) outcome_.interrupted = true;
     return !outcome_.interrupted;
@@ -290,7 +293,7 @@ class Trial : private SubjectView {
 
   void finish_injection() {
     phase("check_injection");
-    InjectionEvidence evidence{ends_, records_};
+    InjectionEvidence evidence{ends_, records_, !failure_};
     for (const ProbeRecord& record : records_) {
       if (record.event != static_cast<std::uint16_t>(ProbeEvent::kWorkerDied)) continue;
       evidence.ends.push_back(
@@ -314,7 +317,10 @@ class Trial : private SubjectView {
       if (record.event == static_cast<std::uint16_t>(ProbeEvent::kFailed))
         reported.insert(record.item);
     }
-    auto verdicts = check_outputs(*golden_, setup_.output_root, setup_.patterns, reported,
+    std::set<std::string> inputs;
+    if (prepared_.spec.pipeline.empty())
+      inputs.insert(prepared_.input_files.begin(), prepared_.input_files.end());
+    auto verdicts = check_outputs(*golden_, setup_.output_root, setup_.patterns, inputs, reported,
                                   outcome_.ran_to_end, spec_.scratch);
     if (!verdicts) return verdicts.error();
     write_verdicts(*verdicts);
@@ -355,7 +361,6 @@ class Trial : private SubjectView {
 
   void write_verdicts(const ItemVerdicts& verdicts) {
     std::vector<ItemRecord> records;
-    std::map<std::size_t, std::int64_t> last_seen;
     for (const Publication& publication : publications_) {
       const auto item = item_of_.find(publication.name);
       if (item == item_of_.end()) continue;
@@ -412,12 +417,11 @@ class Trial : private SubjectView {
       failure_ = written.error();
   }
   const WorkerTracker& workers() const override { return tracker_; }
+  bool isolated() const override { return spec_.arm->supervision != Supervision::kNone; }
   bool supervised() const override { return spec_.arm->supervision == Supervision::kSupervised; }
   std::int32_t main_pid() const override { return main_pid_; }
   Result<UniqueFd> open(std::int32_t pid) const override { return subject_->open_process(pid); }
   std::vector<pid_t> host_pids() const override { return subject_->descendants(); }
-
-  static constexpr std::int64_t kLingerNs = 2'000'000'000;
 
   const TrialSpec& spec_;
   const PreparedSubject& prepared_;

@@ -23,8 +23,8 @@ Result<void> make_directories(const std::filesystem::path& path);
 // Writes all of `data`, continuing short writes.
 Result<void> write_all(int fd, std::string_view data);
 
-// A file that only grows. Each append reaches the kernel at once, so it survives the death of this
-// process.
+// A new file that only grows; an existing one is refused. Each append reaches the kernel at once,
+// so it survives the death of this process.
 class AppendFile {
  public:
   static Result<AppendFile> create(const std::filesystem::path& path);

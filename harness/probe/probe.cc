@@ -137,6 +137,7 @@ Result<ProbeRing> ProbeRing::create(std::size_t capacity) {
   ring.memory_ = std::move(*memory);
   ring.event_fd_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!ring.event_fd_.valid()) return system_error("create an event descriptor", errno);
+  ring.capacity_ = capacity;
   ring.header()->capacity = capacity;
   ring.header()->magic = ProbeHeader::kMagic;
   return ring;
@@ -151,9 +152,11 @@ ProbeHeader* ProbeRing::header() const { return reinterpret_cast<ProbeHeader*>(m
 void ProbeRing::drain(std::vector<ProbeRecord>& out, bool final) {
   ProbeHeader* ring = header();
   const std::uint64_t head = ring->head.load(std::memory_order_acquire);
-  std::uint64_t position = ring->tail.load(std::memory_order_relaxed);
-  while (position != head) {
-    ProbeRecord* record = ring->slot(position);
+  // At most a ringful is there; positions beyond it found the ring full and were dropped.
+  for (std::uint64_t left = std::min<std::uint64_t>(head - tail_, capacity_); left > 0; --left) {
+    const std::uint64_t position = tail_;
+    auto* records = reinterpret_cast<ProbeRecord*>(memory_.data() + ProbeHeader::kRecordsAt);
+    ProbeRecord* record = records + (position & (capacity_ - 1));
     if (stamp_of(record).load(std::memory_order_acquire) != position + 1) {
       const std::int64_t now = now_ns();
       if (gap_since_ns_ == 0) gap_since_ns_ = now;
@@ -163,7 +166,7 @@ void ProbeRing::drain(std::vector<ProbeRecord>& out, bool final) {
       out.push_back(*record);
     }
     gap_since_ns_ = 0;
-    ring->tail.store(++position, std::memory_order_release);
+    ring->tail.store(++tail_, std::memory_order_release);
   }
 }
 

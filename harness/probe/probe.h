@@ -22,7 +22,7 @@ namespace crashworthy {
 enum class ProbeEvent : std::uint16_t {
   kTaken = 1,        // The subject accepted `item`; it is now in flight.
   kStarted = 2,      // A worker began a unit of work: (`item`, `part`).
-  kDone = 3,         // The worker finished that unit with success.
+  kDone = 3,         // The worker finished that unit; `value`: 0, or its FailureReason.
   kFailed = 4,       // `item` is given up; `value` is the FailureReason.
   kDelivered = 5,    // The output of `item` is in place under its final name.
   kWorkerReady = 6,  // Worker `worker`, incarnation `incarnation`, process `pid`, accepts work.
@@ -131,6 +131,9 @@ class ProbeRing {
   ProbeHeader* header() const;
   SharedMemory memory_;
   UniqueFd event_fd_;
+  std::size_t capacity_ =
+      0;  // Ours: what lies in shared memory the subject may have scribbled over.
+  std::uint64_t tail_ = 0;
   std::uint64_t gaps_ = 0;
   std::int64_t gap_since_ns_ = 0;
 };

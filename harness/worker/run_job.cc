@@ -15,9 +15,8 @@ JobOutput run_job(const JobFunction& function, const Job& job, const JobContext&
     output.bytes.clear();
     output.failure = FailureReason::kTooLarge;
   }
-  if (!output.failure) {
-    probe.emit(ProbeEvent::kDone, context.who, job.item, job.part, context.attempt);
-  }
+  probe.emit(ProbeEvent::kDone, context.who, job.item, job.part, context.attempt,
+             output.failure ? static_cast<std::int64_t>(*output.failure) : 0);
   return output;
 }
 

@@ -56,8 +56,10 @@ TEST(ThreadExecutor, TellsTheProbe) {
     EXPECT_EQ(record.pid, ::getpid());
     EXPECT_EQ(record.incarnation, 1u);
   }
-  // A failure is told by the pipeline, which knows the item; not here.
-  EXPECT_EQ(names, (std::vector<std::string>{"worker_ready", "started", "done", "started"}));
+  // That the item failed is told by the pipeline; here only that the unit of work did.
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"worker_ready", "started", "done", "started", "done"}));
+  EXPECT_EQ(records.back().value, static_cast<std::int64_t>(FailureReason::kUnreadable));
 }
 
 TEST(ThreadExecutor, TooLargeAnOutputIsAFailure) {

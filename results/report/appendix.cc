@@ -94,7 +94,7 @@ constexpr std::array<Definition, 14> kDefinitions{{
     {"detect, initiate, repair, process",
      "Fault took effect → supervisor knows → replacement begun → replacement accepts work → its "
      "first good item. Stamps from inside the arm; absent where it gives none."},
-    {"first good output",
+    {"first good work",
      "The sum of the four: from the fault to the first good item of the "
      "replacement."},
     {"outage gap",

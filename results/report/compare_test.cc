@@ -132,6 +132,7 @@ TEST(Compare, AContenderThatNeverGetsThereFails) {
   baseline.gate = {{"supervised.kill.first_good", 0.2, "20%"}};
   CellSummary cell = baseline.cells[0];
   cell.fault = "kill";
+  cell.confirmed = cell.trials;
   cell.measures["first_good"] = cell.measures["throughput"];
   baseline.cells.push_back(cell);
   Summary contender = baseline;

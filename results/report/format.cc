@@ -136,7 +136,7 @@ std::string measure_label(std::string_view measure) {
     std::string_view name;
     const char* label;
   };
-  static constexpr std::array<Row, 3> kLabels{{{"first_good", "first good output"},
+  static constexpr std::array<Row, 3> kLabels{{{"first_good", "first good work"},
                                                {"redone", "redone work"},
                                                {"protection_cost", "protection cost"}}};
   for (const Row& row : kLabels) {

@@ -268,7 +268,7 @@ std::string decomposition_plot(const Summary& summary) {
     height += kRow + (bar.first_of_fault ? kGroup : 0);
   }
   const Axis x{0, round_up(std::max(longest, 1.0)), 120, 720};
-  Svg svg(1080, height + 44, "time to the first good output, by part");
+  Svg svg(1080, height + 44, "time to the first good work, by part");
   double at = x.from;
   for (const Part& part : kParts) {
     svg.rect(at, 6, 14, 14, part.cls);

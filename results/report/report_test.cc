@@ -98,7 +98,7 @@ TEST(Report, TerminalHtmlAndJsonTellTheSameRun) {
   EXPECT_THAT(row_of(terminal, "kill", "recovered"), HasSubstr("0/10 (<= 27.8%)"));
   EXPECT_THAT(row_of(terminal, "kill", "recovered"), HasSubstr("10/10 (>= 72.2%)"));
   EXPECT_THAT(page, HasSubstr("<b class=\"yes\">10/10</b> <small>≥ 72.2%</small>"));
-  EXPECT_THAT(row_of(terminal, "kill", "first good output"), HasSubstr("never ("));
+  EXPECT_THAT(row_of(terminal, "kill", "first good work"), HasSubstr("never ("));
   EXPECT_THAT(page, HasSubstr("<b>never</b><sup>"));
 
   const CellSummary* cell = run.summary.cell("supervised", "kill");

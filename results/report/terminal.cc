@@ -126,7 +126,7 @@ class TerminalReport {
   }
 
   void recovery(const std::vector<const CellSummary*>& cells, Table& table) {
-    measure(table, "first good output", "first_good", cells);
+    measure(table, "first good work", "first_good", cells);
     const std::array<std::pair<const char*, const char*>, 4> parts{{{"  = detect", "detect"},
                                                                     {"  + initiate", "initiate"},
                                                                     {"  + repair", "repair"},
