@@ -33,18 +33,18 @@ Result<Range> read_range(const json& value, const std::string& pointer,
   if (!low) return low.error();
   auto high = at(pair ? value[1] : value);
   if (!high) return high.error();
-  if (*low > *high) return field_error(pointer, "the range " + value.dump() + " is empty");
+  if (*low > *high) return field_error(pointer, "the range " + quoted(value) + " is empty");
   return Range{*low, *high};
 }
 
 Result<std::int64_t> read_count(const json& value) {
   if (value.is_number_integer() && value.get<std::int64_t>() >= 1) return value.get<std::int64_t>();
-  return usage_error("must be a whole number of at least 1, not " + value.dump());
+  return usage_error("must be a whole number of at least 1, not " + quoted(value));
 }
 
 Result<std::int64_t> read_duration(const json& value) {
   if (!value.is_string())
-    return usage_error("must be a duration such as \"200ms\", not " + value.dump());
+    return usage_error("must be a duration such as \"200ms\", not " + quoted(value));
   auto duration = parse_duration(value.get<std::string>());
   if (!duration) return duration.error();
   return duration->count();

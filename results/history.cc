@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/os/crc32c.h"
+#include "harness/os/json_fields.h"
 
 namespace crashworthy {
 namespace {
@@ -160,8 +161,9 @@ Result<TrialHistory> read_history(const fs::path& directory) {
   while (at < lines->size()) {
     const std::size_t end = lines->find('\n', at);
     if (end == std::string::npos) break;
-    json event = json::parse(lines->begin() + static_cast<std::ptrdiff_t>(at),
-                             lines->begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    auto parsed = parse_json(lines->substr(at, end - at));
+    if (!parsed) break;
+    json event = *std::move(parsed);
     const bool usable = event.is_object() && event.contains("type") && event["type"].is_string() &&
                         event.contains("time_ns") && event["time_ns"].is_number_integer();
     if (!usable) break;

@@ -283,7 +283,10 @@ TrialResult measure_trial(const TrialHistory& history) {
   const std::set<std::uint64_t> good = good_items(history);
   result.good_outputs = good_output_times(history, good);
   find_recovery_stamps(history, good, victim, result.stamps);
+  // Without a fault a subject must also end by itself; after one, delivery is what counts.
   result.recovered =
+      (result.ran_to_end || result.fault != "none") &&
+
       static_cast<std::int64_t>(good.size()) == header.value("deliverable", std::int64_t{-1});
   compute_measures(result);
   return result;

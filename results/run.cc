@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/os/file.h"
+#include "harness/os/json_fields.h"
 
 namespace crashworthy {
 namespace {
@@ -16,8 +17,9 @@ using nlohmann::json;
 Result<json> read_json(const fs::path& path) {
   auto text = read_file(path);
   if (!text) return text.error();
-  json document = json::parse(*text, nullptr, false);
-  if (document.is_discarded()) return corrupt_error("'" + path.string() + "' is not JSON");
+  auto document = parse_json(*text);
+  if (!document)
+    return corrupt_error("'" + path.string() + "' is not JSON: " + document.error().message);
   return document;
 }
 
@@ -25,10 +27,25 @@ std::vector<fs::path> trial_directories(const fs::path& run) {
   std::vector<fs::path> found;
   std::error_code failure;
   for (const auto& entry : fs::directory_iterator(run / "trials", failure)) {
-    if (entry.is_directory()) found.push_back(entry.path());
+    if (entry.is_directory(failure)) found.push_back(entry.path());
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+// The history is of this run, of a trial that was planned so, and of none that was read already.
+bool is_planned(const json& plan, const json& header, const std::vector<TrialResult>& read) {
+  const int number = header.value("trial", 0);
+  const bool again = std::any_of(read.begin(), read.end(),
+                                 [&](const TrialResult& trial) { return trial.number == number; });
+  if (again || header.value("run", "") != plan.value("run", "")) return false;
+  for (const json& planned : plan.value("trials", json::array())) {
+    if (planned.value("trial", 0) != number) continue;
+    return planned.value("arm", "") == header.value("arm", "") &&
+           planned.value("fault", "") == header.value("fault", "") &&
+           planned.value("block", 0) == header.value("block", 0);
+  }
+  return false;
 }
 
 }  // namespace
@@ -36,7 +53,7 @@ std::vector<fs::path> trial_directories(const fs::path& run) {
 Result<Run> load_run(const fs::path& directory) try {
   auto plan = read_json(directory / "plan.json");
   std::error_code failure;
-  if (!plan && fs::exists(directory / "golden", failure)) {
+  if (!fs::exists(directory / "plan.json", failure) && fs::exists(directory / "golden", failure)) {
     return Error{
         ErrorKind::kNoData,
         0,
@@ -63,7 +80,13 @@ Result<Run> load_run(const fs::path& directory) try {
     }
     if (history->truncated)
       run.warnings.push_back("'" + trial.string() + "' has a torn end, which is left out");
+    if (!is_planned(*plan, history->events.front(), run.trials)) {
+      run.warnings.push_back("'" + trial.string() +
+                             "' is no trial of this run's plan, or is there twice: it is left out");
+      continue;
+    }
     run.trials.push_back(measure_trial(*history));
+    if (history->truncated) run.trials.back().complete = false;
     if (!run.trials.back().complete) {
       run.warnings.push_back(
           fmt::format("trial {} was cut off and is left out", run.trials.back().number));

@@ -63,7 +63,9 @@ int report_command(const std::string& directory, bool dump, bool as_json) {
   auto run = write_results(directory);
   if (!run) return fail(run.error());
   if (as_json) {
-    std::printf("%s\n", to_json(run->summary).dump(1).c_str());
+    std::printf("%s\n", to_json(run->summary)
+                            .dump(1, ' ', false, nlohmann::json::error_handler_t::replace)
+                            .c_str());
   } else {
     std::printf("%s", terminal_report(run->summary, {use_colour(), 100}).c_str());
     std::printf("\nReport   %s\n", (fs::path(directory) / "report.html").c_str());
@@ -80,7 +82,9 @@ int compare_command(const std::string& base, const std::string& contender, bool 
   auto comparison = compare(*baseline, *other);
   if (!comparison) return fail(comparison.error());
   if (as_json) {
-    std::printf("%s\n", to_json(*comparison).dump(1).c_str());
+    std::printf(
+        "%s\n",
+        to_json(*comparison).dump(1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
     const std::string text = markdown ? markdown_comparison(*comparison)
                                       : terminal_comparison(*comparison, {use_colour(), 100});

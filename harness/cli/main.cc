@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -114,7 +115,17 @@ int dispatch(int argc, char** argv) {
 }  // namespace
 }  // namespace crashworthy
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   ::signal(SIGPIPE, SIG_IGN);  // A closed pipe is an error of the write, not our death.
-  return crashworthy::dispatch(argc, argv);
+  ::signal(SIGXFSZ, SIG_IGN);  // So is a limit of the file size.
+  const int status = crashworthy::dispatch(argc, argv);
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+  if (errno == EPIPE) return status;  // The reader has seen enough.
+  std::fprintf(stderr, "crashworthy: error: unable to write to stdout\n");
+  return 5;
+} catch (const std::exception& failure) {
+  // A library threw what its adapter should have caught: still a clear end, and destructors have
+  // cleaned up.
+  std::fprintf(stderr, "crashworthy: error: %s\n  this is a bug of crashworthy\n", failure.what());
+  return 5;
 }

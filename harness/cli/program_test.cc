@@ -176,6 +176,42 @@ TEST_F(Program, ReportAndCompareWorkOnARun) {
   EXPECT_EQ(crashworthy({"compare", "r", "r"}).exit_code, 4) << "the canary has no gate";
 }
 
+TEST_F(Program, AForeignOrRepeatedTrialIsNotCounted) {
+  ASSERT_EQ(crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")}).exit_code, 0);
+  const fs::path trials = directory_.path() / "r" / "trials";
+  fs::remove_all(trials / "0002");
+  fs::copy(trials / "0001", trials / "0002", fs::copy_options::recursive);
+  const Finished report = crashworthy({"report", "r"});
+  EXPECT_EQ(report.exit_code, 3) << report.out;
+  EXPECT_THAT(report.out, HasSubstr("is there twice"));
+}
+
+TEST_F(Program, HostileJsonGetsAnError) {
+  write("deep.json", R"({"experiment": "x", "seed": )" + std::string(100'000, '[') +
+                         std::string(100'000, ']') + "}");
+  EXPECT_EQ(crashworthy({"run", "deep.json"}).exit_code, 64);
+  EXPECT_EQ(crashworthy({"run", "/dev/zero"}).exit_code, 64);
+  EXPECT_EQ(crashworthy({"run", "."}).exit_code, 64);
+  EXPECT_EQ(crashworthy({"run", "--out", "o", "--fault", "process.kill", "--", "\xff"}).exit_code,
+            64);
+}
+
+// A subject that scribbles over the memory it shares with us harms only its own trial.
+TEST_F(Program, ASubjectCannotHarmTheHarnessThroughItsMemory) {
+  for (const char* harm :
+       {"import os; os.ftruncate(100, 0)",
+        "import os,mmap; m=mmap.mmap(100, 4096); m[8:16]=b'\\xff'*8; m[64:72]=b'\\xff'*8"}) {
+    write("harm.py", std::string("import time,sys\nopen('out','w').write('x')\ntry:\n  ") + harm +
+                         "\nexcept Exception: pass\ntime.sleep(0.2)\n");
+    fs::remove_all(directory_.path() / "r");
+    const Finished run = crashworthy({"run", "--quiet", "--blocks", "1", "--out", "r", "--fault",
+                                      "process.kill", "--when", "after=100ms", "--inputs",
+                                      "harm.py", "--", "/usr/bin/python3", "harm.py"});
+    if (run.exit_code == 64) GTEST_SKIP() << "no python3 here: " << run.err;
+    EXPECT_EQ(run.exit_code, 0) << harm << run.out << run.err;
+  }
+}
+
 TEST_F(Program, RefusesARunDirectoryThatHoldsARun) {
   ASSERT_EQ(crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")}).exit_code, 0);
   const Finished again = crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")});
@@ -233,7 +269,7 @@ TEST_F(Program, BadCallsGetOneClearError) {
 TEST_F(Program, AFullDiskIsAHarnessErrorThatKeepsWhatWasMeasured) {
   const fs::path small = directory_.path() / "small";
   fs::create_directories(small);
-  const std::string script = "mount -t tmpfs -o size=2m none " + small.string() + " && exec " +
+  const std::string script = "mount -t tmpfs -o size=1m none " + small.string() + " && exec " +
                              crashworthy_program() + " run --quiet --blocks 200 --out " +
                              small.string() + "/r " + tree("canary.json");
   const Finished finished = run_program(
@@ -272,7 +308,9 @@ TEST_F(Program, CommandsShownInDocumentsRun) {
     const std::string script =
         "PATH=" + std::string(CRASHWORTHY_PROGRAM_DIR) + ":$PATH; " + command;
     const Finished finished = run_program({"/bin/sh", "-c", script}, directory_.path());
-    EXPECT_EQ(finished.exit_code, 0) << command << "\n" << finished.out << finished.err;
+    // 3: on a busy machine the drawn moment may come after the end of a quick command.
+    EXPECT_TRUE(finished.exit_code == 0 || finished.exit_code == 3) << command << "\n"
+                                                                    << finished.out << finished.err;
   }
 }
 

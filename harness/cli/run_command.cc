@@ -78,7 +78,8 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
   std::error_code ignored;
   auto experiment = parse_experiment(*document, fs::current_path(ignored));
   if (!experiment) return experiment.error();
-  return ExperimentFile{*std::move(experiment), document->dump(1) + "\n"};
+  return ExperimentFile{*std::move(experiment),
+                        document->dump(1, ' ', false, json::error_handler_t::replace) + "\n"};
 }
 
 Result<ExperimentFile> from_file(const RunArguments& arguments) {
@@ -100,7 +101,9 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
 
 void print_result(const RunArguments& arguments, const RunResult& result) {
   if (arguments.json) {
-    std::printf("%s\n", to_json(result.run.summary).dump(1).c_str());
+    std::printf("%s\n", to_json(result.run.summary)
+                            .dump(1, ' ', false, nlohmann::json::error_handler_t::replace)
+                            .c_str());
     return;
   }
   if (arguments.quiet) {

@@ -36,7 +36,7 @@ Result<std::vector<std::string>> read_words(const json& value, const std::string
   if (!value.is_array()) return field_error(pointer, "must be an array of strings");
   for (const json& word : value) {
     if (!word.is_string())
-      return field_error(pointer, "must be an array of strings, not " + word.dump());
+      return field_error(pointer, "must be an array of strings, not " + quoted(word));
     words.push_back(word.get<std::string>());
   }
   return words;
@@ -53,7 +53,7 @@ Result<double> read_percent(const json& object, const std::string& pointer, cons
     const double value = std::strtod(text.c_str(), &end);
     if (end != text.c_str() && std::string(end) == "%" && value >= 0 && value <= 1000) return value;
   }
-  return field_error(pointer + "/" + key, "must be a share such as \"5%\", not " + found->dump());
+  return field_error(pointer + "/" + key, "must be a share such as \"5%\", not " + quoted(*found));
 }
 
 bool is_plain_name(const std::string& name) {
@@ -74,7 +74,7 @@ Result<void> read_input(const json& object, const std::string& pointer, const fs
     return *e;
   if (object.contains("set")) {
     if (object["set"] != "photographs") {
-      return field_error(pointer + "/set", "unknown image set " + object["set"].dump(),
+      return field_error(pointer + "/set", "unknown image set " + quoted(object["set"]),
                          "known: photographs");
     }
   } else if (object.contains("path")) {
@@ -119,7 +119,7 @@ Result<void> read_batchers(const json& value, const std::string& pointer,
     if (auto e = failed(assign(batcher.concurrency,
                                read_integer(value[i], here, "concurrency", 1, 1, kMaxWorkers))))
       return *e;
-    if (auto e = failed(assign(batcher.size, read_integer(value[i], here, "size", 10, 1, 10'000))))
+    if (auto e = failed(assign(batcher.size, read_integer(value[i], here, "size", 10, 1, 64))))
       return *e;
     batchers.push_back(batcher);
   }
@@ -139,7 +139,7 @@ Result<std::string> read_tile_size(const json& object, const std::string& pointe
         width <= kMost && height <= kMost)
       return text;
     return field_error(pointer + "/tile",
-                       "must be a side in pixels or \"WIDTHxHEIGHT\", not " + found->dump());
+                       "must be a side in pixels or \"WIDTHxHEIGHT\", not " + quoted(*found));
   }
   auto side = read_integer(object, pointer, "tile", 256, 1, kMost);
   if (!side) return side.error();
@@ -172,7 +172,7 @@ Result<void> read_tiles(const json& object, const std::string& pointer, const fs
           assign(subject.producers, read_integer(object, pointer, "producers", 1, 1, kMaxWorkers))))
     return *e;
   if (auto e = failed(
-          assign(subject.max_demand, read_integer(object, pointer, "max_demand", 10, 1, 10'000))))
+          assign(subject.max_demand, read_integer(object, pointer, "max_demand", 10, 1, 256))))
     return *e;
   if (auto e = failed(assign(subject.slow_percent, read_percent(object, pointer, "slow", 0))))
     return *e;
@@ -257,7 +257,7 @@ Result<void> read_supervision(const json& value, const std::string& pointer, Arm
     return {};
   }
   if (value.is_string()) {
-    return field_error(pointer, "unknown supervision " + value.dump(),
+    return field_error(pointer, "unknown supervision " + quoted(value),
                        "write \"none\", \"isolate\" or {\"strategy\": \"one_for_one\"}");
   }
   if (auto e = failed(require_object(value, pointer, {"strategy", "intensity", "period"})))
@@ -464,14 +464,11 @@ Result<ExperimentFile> read_experiment_file(const fs::path& path) {
     error.hint = "name an experiment file, or give --fault NAME and a command after --";
     return error;
   }
-  json document;
-  try {
-    document = json::parse(*text);
-  } catch (const json::exception& failure) {
-    return usage_error("'" + path.string() + "' is not JSON: " + failure.what());
-  }
+  auto document = parse_json(*text);
+  if (!document)
+    return usage_error("'" + path.string() + "' is not JSON: " + document.error().message);
   std::error_code ignored;
-  auto experiment = parse_experiment(document, fs::absolute(path, ignored).parent_path());
+  auto experiment = parse_experiment(*document, fs::absolute(path, ignored).parent_path());
   if (!experiment) return experiment.error().with_context(path.string());
   return ExperimentFile{*std::move(experiment), *std::move(text)};
 }

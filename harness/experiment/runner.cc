@@ -110,7 +110,14 @@ class Runner {
     interrupts_ = &interrupts;
     auto done = run_in_directory();
     if (!done || !planned_) remove_if_unused(directory->made);
-    if (!done) return done.error();
+    if (!done) {
+      if (planned_)
+        (void)write_results(directory_);  // What was measured; the error is what is reported.
+      Error error = done.error();
+      if (planned_ && error.kind == ErrorKind::kUsage)
+        error.kind = ErrorKind::kSystem;  // It could be started before.
+      return error;
+    }
     if (!planned_) return RunResult{{}, directory_, interrupted_by_};
     auto results = write_results(directory_);
     if (!results) return results.error();
@@ -210,7 +217,9 @@ class Runner {
       prepared_.notes.emplace_back(
           "the command leaves no files in its directory: only its exit status is judged (see "
           "--outputs)");
-    return write_file_atomically(directory_ / "golden.json", to_json(golden_).dump(1) + "\n");
+    return write_file_atomically(
+        directory_ / "golden.json",
+        to_json(golden_).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   }
 
   Result<void> write_plan(const Result<ClockError>& clock) {
@@ -251,7 +260,9 @@ class Runner {
                         {"faults", faults},
                         {"warnings", warnings},
                         {"trials", to_json(plan_, experiment_)}};
-    if (auto written = write_file_atomically(directory_ / "plan.json", document.dump(1) + "\n");
+    if (auto written = write_file_atomically(
+            directory_ / "plan.json",
+            document.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
         !written)
       return written;
     planned_ = true;
@@ -314,8 +325,10 @@ Result<RunResult> run_experiment(const Experiment& experiment, const std::string
 Result<Run> write_results(const fs::path& directory) {
   auto run = load_run(directory);
   if (!run) return run.error();
-  if (auto written =
-          write_file_atomically(directory / "summary.json", to_json(run->summary).dump(1) + "\n");
+  if (auto written = write_file_atomically(
+          directory / "summary.json",
+          to_json(run->summary).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) +
+              "\n");
       !written)
     return written.error();
   if (auto written = write_file_atomically(directory / "report.html", html_report(*run)); !written)

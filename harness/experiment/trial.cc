@@ -27,7 +27,7 @@ using nlohmann::json;
 
 constexpr std::int64_t kDrainEveryNs = 100'000'000;
 constexpr std::size_t kRingCapacity = 1 << 17;
-constexpr std::size_t kStderrTail = 2000;
+constexpr std::streamoff kStderrTail = 2000;
 constexpr std::chrono::seconds kGoneBound(10);
 // Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
 constexpr int kRingNumber = 100;
@@ -46,10 +46,15 @@ json status_json(const WaitStatus& status) {
   return object;
 }
 
-std::string tail_of(const fs::path& file) {
-  auto text = read_file(file);
-  if (!text) return {};
-  return text->size() <= kStderrTail ? *text : text->substr(text->size() - kStderrTail);
+std::string tail_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return {};
+  const auto size = static_cast<std::streamoff>(file.tellg());
+  const std::streamoff length = std::min<std::streamoff>(size, kStderrTail);
+  std::string tail(static_cast<std::size_t>(length), '\0');
+  file.seekg(size - length);
+  file.read(tail.data(), length);
+  return tail;
 }
 
 class Trial : private SubjectView {
@@ -304,6 +309,12 @@ class Trial : private SubjectView {
 
   Result<void> judge() {
     phase("check");
+    std::error_code failure;
+    if (fs::is_symlink(setup_.output_root,
+                       failure)) {  // The subject put a link in its place: there are no outputs.
+      fs::remove(setup_.output_root, failure);
+      log({{"type", "extra_output"}, {"name", "the output directory itself, replaced by a link"}});
+    }
     if (golden_into_ != nullptr) return read_golden_run();
     if (golden_->exit_status_only()) {
       ItemVerdicts verdict;
@@ -409,6 +420,14 @@ class Trial : private SubjectView {
   void refresh(bool final) {
     const std::size_t before = records_.size();
     ring_->drain(records_, final);
+    // The ring is the subject's to write: only events of the probe pass, never those of the
+    // checker.
+    const auto first = records_.begin() + static_cast<std::ptrdiff_t>(before);
+    records_.erase(std::remove_if(first, records_.end(),
+                                  [](const ProbeRecord& record) {
+                                    return record.event == 0 || record.event >= kProbeEventCount;
+                                  }),
+                   records_.end());
     const std::span<const ProbeRecord> fresh(records_.data() + before, records_.size() - before);
     tracker_.add(fresh);
     std::vector<ItemRecord> items;

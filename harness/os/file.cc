@@ -1,6 +1,7 @@
 #include "harness/os/file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,8 +11,14 @@ namespace crashworthy {
 namespace fs = std::filesystem;
 
 Result<std::string> read_file(const fs::path& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return system_error("open '" + path.string() + "'", errno);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return system_error("inspect '" + path.string() + "'", errno);
+  if (S_ISDIR(info.st_mode)) return system_error("read '" + path.string() + "'", EISDIR);
+  if (!S_ISREG(info.st_mode)) {
+    return Error{ErrorKind::kUsage, 0, "'" + path.string() + "' is no regular file", {}};
+  }
   std::string content;
   std::string buffer(1 << 16, '\0');
   while (true) {

@@ -25,6 +25,26 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
+Result<json> parse_json(const std::string& text) {
+  bool deep = false;
+  const auto watch = [&](int depth, json::parse_event_t, json&) {
+    deep = deep || depth > kMaxJsonDepth;
+    return !deep;
+  };
+  try {
+    json document = json::parse(text, watch);
+    if (deep) return usage_error("nested deeper than " + std::to_string(kMaxJsonDepth) + " levels");
+    return document;
+  } catch (const json::exception& failure) {
+    return usage_error(failure.what());
+  }
+}
+
+std::string quoted(const json& value) {
+  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  return text.size() <= 80 ? text : text.substr(0, 77) + "...";
+}
+
 std::string suggest(const std::string& word, const std::vector<std::string>& known) {
   const std::string* best = nullptr;
   std::size_t least = word.size() + 1;
@@ -69,7 +89,7 @@ Result<std::int64_t> read_integer(const json& object, const std::string& pointer
   }
   return field_error(pointer + "/" + key, "must be a whole number from " + std::to_string(low) +
                                               " to " + std::to_string(high) + ", not " +
-                                              found->dump());
+                                              quoted(*found));
 }
 
 Result<std::string> read_string(const json& object, const std::string& pointer, const char* key,
@@ -77,7 +97,7 @@ Result<std::string> read_string(const json& object, const std::string& pointer, 
   const auto found = object.find(key);
   if (found == object.end()) return fallback;
   if (found->is_string()) return found->get<std::string>();
-  return field_error(pointer + "/" + key, "must be a string, not " + found->dump());
+  return field_error(pointer + "/" + key, "must be a string, not " + quoted(*found));
 }
 
 Result<bool> read_bool(const json& object, const std::string& pointer, const char* key,
@@ -85,7 +105,7 @@ Result<bool> read_bool(const json& object, const std::string& pointer, const cha
   const auto found = object.find(key);
   if (found == object.end()) return fallback;
   if (found->is_boolean()) return found->get<bool>();
-  return field_error(pointer + "/" + key, "must be true or false, not " + found->dump());
+  return field_error(pointer + "/" + key, "must be true or false, not " + quoted(*found));
 }
 
 }  // namespace crashworthy

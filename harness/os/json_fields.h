@@ -12,6 +12,15 @@
 
 namespace crashworthy {
 
+inline constexpr int kMaxJsonDepth = 64;
+
+// Parses `text`; what is no JSON, or nested deeper than kMaxJsonDepth, is a kUsage error with the
+// place.
+Result<nlohmann::json> parse_json(const std::string& text);
+
+// A value as messages quote it: short, and safe to print.
+std::string quoted(const nlohmann::json& value);
+
 // "did you mean 'x'?" for the closest of `known` (edit distance at most 1/3 of its length), else
 // the list of all.
 std::string suggest(const std::string& word, const std::vector<std::string>& known);

@@ -1,5 +1,6 @@
 #include "harness/os/shared_memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,10 +24,15 @@ SharedMemory::~SharedMemory() {
 }
 
 Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t size) {
-  UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC));
+  UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return system_error("create shared memory '" + name + "'", errno);
   if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
     return system_error("size shared memory '" + name + "'", errno);
+  }
+  // Whoever holds the descriptor may write, but nobody may shrink it: a mapping beyond the end
+  // would be our death.
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return system_error("seal shared memory '" + name + "'", errno);
   }
   return attach(std::move(fd));
 }
