@@ -11,6 +11,7 @@
 #include <memory>
 #include <sstream>
 
+#include "harness/experiment/environment.h"
 #include "harness/os/file.h"
 #include "harness/process/launcher.h"
 
@@ -34,7 +35,7 @@ Result<std::vector<std::string>> run_helper(const std::vector<fs::path>& files,
   if (auto written = write_file_atomically(list_file, list); !written) return written.error();
   LaunchSpec spec;
   spec.argv = {helper->string(), list_file.string()};
-  spec.environment = {"PATH=/usr/bin:/bin", "LC_ALL=C"};
+  spec.environment = to_environment(inherited_variables());
   spec.stdout_file = answer_file;
   auto subject = Subject::launch(spec);
   if (!subject) return subject.error();

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "harness/experiment/environment.h"
 #include "harness/os/file.h"
 #include "harness/process/launcher.h"
 
@@ -21,11 +22,6 @@ namespace fs = std::filesystem;
 constexpr const char* kPhotographs = "/usr/share/doc/opencv-doc/examples";
 constexpr const char* kPhotographsPackage = "opencv-doc";
 constexpr std::chrono::minutes kGenerateBound(10);
-
-// Variables that a subject gets from our own environment; all others it does not see.
-constexpr std::array<const char*, 9> kInherited{
-    "PATH",         "LANG",         "LC_ALL",        "TZ",          "LD_LIBRARY_PATH",
-    "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
 
 bool is_image(const fs::path& path) {
   static const std::set<std::string> kExtensions{".png",  ".jpg",  ".jpeg", ".tif",
@@ -56,7 +52,7 @@ Result<void> generate(const std::vector<std::string>& arguments) {
   LaunchSpec spec;
   spec.argv = {program->string()};
   spec.argv.insert(spec.argv.end(), arguments.begin(), arguments.end());
-  spec.environment = {"PATH=/usr/bin:/bin"};
+  spec.environment = to_environment(inherited_variables());
   spec.passthrough_output = true;
   auto subject = Subject::launch(spec);
   if (!subject) return subject.error();
@@ -182,17 +178,11 @@ Result<void> prepare_command(PreparedSubject& prepared) {
 }
 
 std::vector<std::string> make_environment(const PreparedSubject& subject, const fs::path& scratch) {
-  std::map<std::string, std::string> variables;
-  for (const char* name : kInherited) {
-    if (const char* value = std::getenv(name)) variables[name] = value;
-  }
-  if (!variables.contains("PATH")) variables["PATH"] = "/usr/local/bin:/usr/bin:/bin";
+  std::map<std::string, std::string> variables = inherited_variables();
   variables["HOME"] = (scratch / "home").string();
   variables["TMPDIR"] = (scratch / "tmp").string();
   for (const auto& [name, value] : subject.spec.environment) variables[name] = value;
-  std::vector<std::string> environment;
-  for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
-  return environment;
+  return to_environment(variables);
 }
 
 std::vector<std::string> tiles_arguments(const PreparedSubject& subject, const ArmSpec& arm,
