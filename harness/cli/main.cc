@@ -82,7 +82,8 @@ int dispatch(int argc, char** argv) {
   compare->add_flag("--json", json, "Print the comparison as JSON");
   compare->add_flag("--markdown", markdown, "Print it as Markdown, for a pull request");
   compare->footer(
-      "Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 64 wrong usage.");
+      "Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 5 harness error, 64 "
+      "wrong usage.");
   std::string fault;
   CLI::App* faults = app.add_subcommand("faults", "List the faults, or explain one");
   faults->add_option("name", fault, "Fault");
