@@ -1,0 +1,22 @@
+// The tree file: a supervision tree as JSON (docs/supervision.md).
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "harness/os/result.h"
+#include "harness/supervision/spec.h"
+
+namespace crashworthy {
+
+// Reads and checks everything that can be checked without starting anything: kUsage errors begin
+// with the JSON pointer of the place, and quote the value. Relative `cwd`s are relative to
+// `directory`.
+Result<SupervisorSpec> parse_tree(const nlohmann::json& document,
+                                  const std::filesystem::path& directory);
+
+// The same from a file; messages begin with its name. Also looks for every program.
+Result<SupervisorSpec> read_tree_file(const std::filesystem::path& path);
+
+}  // namespace crashworthy
