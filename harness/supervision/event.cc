@@ -19,9 +19,12 @@ std::string_view event_name(EventKind kind) { return kNames[static_cast<std::siz
 
 std::string log_time(std::int64_t unix_ns) {
   constexpr std::int64_t kSecond = 1'000'000'000;
+  std::time_t second = unix_ns / kSecond;
   std::int64_t rest = unix_ns % kSecond;
-  if (rest < 0) rest += kSecond;  // Before 1970.
-  const auto second = static_cast<std::time_t>((unix_ns - rest) / kSecond);
+  if (rest < 0) {  // Before 1970.
+    rest += kSecond;
+    --second;
+  }
   std::tm parts{};
   ::gmtime_r(&second, &parts);
   std::array<char, 40> text{};

@@ -56,6 +56,9 @@ std::string exact_duration(Nanoseconds time) {
   return std::to_string(time.count()) + "ns";
 }
 
+// As messages quote it; std::quoted must not be meant.
+std::string quote(std::string_view text) { return quoted(json(std::string(text))); }
+
 bool has_nul(std::string_view text) { return text.find('\0') != std::string_view::npos; }
 
 // Whether `text` is UTF-8 without control characters (C0, DEL, C1): it goes into logs, onto
@@ -82,10 +85,10 @@ Result<void> check_id(const std::string& id, const std::string& pointer) {
                                     " bytes, not " + std::to_string(id.size()));
   }
   if (id.find('/') != std::string::npos)
-    return field_error(pointer, "must be without '/', not " + quoted(id),
+    return field_error(pointer, "must be without '/', not " + quote(id),
                        "'/' separates a supervisor from its child in a path");
   if (!is_printable(id))
-    return field_error(pointer, "must be UTF-8 text without control characters, not " + quoted(id));
+    return field_error(pointer, "must be UTF-8 text without control characters, not " + quote(id));
   return {};
 }
 
@@ -118,7 +121,7 @@ Result<void> check_what(const ChildSpec& spec, const std::string& pointer) {
   for (std::size_t i = 0; i < spec.command.size(); ++i) {
     if (has_nul(spec.command[i])) {
       return field_error(pointer + "/command/" + std::to_string(i),
-                         "must be without NUL characters, not " + quoted(spec.command[i]));
+                         "must be without NUL characters, not " + quote(spec.command[i]));
     }
   }
   if (!spec.argument.empty() && spec.function.empty())
@@ -131,16 +134,16 @@ Result<void> check_surroundings(const ChildSpec& spec, const std::string& pointe
     if (name.empty() || name.find('=') != std::string::npos || has_nul(name)) {
       return field_error(
           pointer + "/env",
-          "a variable's name must be without '=' and NUL, and not empty, not " + quoted(name));
+          "a variable's name must be without '=' and NUL, and not empty, not " + quote(name));
     }
     if (has_nul(value)) {
       return field_error(pointer + "/env/" + name,
-                         "must be without NUL characters, not " + quoted(value));
+                         "must be without NUL characters, not " + quote(value));
     }
   }
   if (has_nul(spec.directory.native())) {
     return field_error(pointer + "/cwd",
-                       "must be without NUL characters, not " + quoted(spec.directory.native()));
+                       "must be without NUL characters, not " + quote(spec.directory.native()));
   }
   return {};
 }
@@ -292,7 +295,7 @@ Result<void> check_dynamic(const SupervisorSpec& spec, const std::string& pointe
   if (spec.auto_shutdown == AutoShutdown::kNever) return {};
   return field_error(pointer + "/auto_shutdown",
                      "a dynamic supervisor never shuts down by itself, not " +
-                         quoted(std::string(auto_shutdown_name(spec.auto_shutdown))),
+                         quote(auto_shutdown_name(spec.auto_shutdown)),
                      "leave it out, or use another strategy");
 }
 
@@ -318,7 +321,7 @@ Result<void> check_supervisor(const SupervisorSpec& spec, const std::string& poi
     if (auto checked = check_child_at(spec.children[i], spec.auto_shutdown, here, depth); !checked)
       return checked;
     if (!ids.insert(spec.children[i].id).second) {
-      return field_error(here + "/id", quoted(spec.children[i].id) + " is used twice",
+      return field_error(here + "/id", quote(spec.children[i].id) + " is used twice",
                          "give each child of a supervisor an id of its own");
     }
   }

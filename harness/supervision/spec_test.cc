@@ -249,7 +249,7 @@ INSTANTIATE_TEST_SUITE_P(
                    c.environment["A"] = "b";
                  },
                  "/env", "no process"}),
-    [](const ::testing::TestParamInfo<BadChild>& info) { return info.param.name; });
+    [](const ::testing::TestParamInfo<BadChild>& test) { return test.param.name; });
 
 TEST(Spec, ASignificantChildMustNotBePermanent) {
   ChildSpec spec = child("a");
@@ -313,7 +313,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadSupervisor{"TooMany",
                       [](SupervisorSpec& s) { s.children.resize(kMaxChildren + 1, child("x")); },
                       "/children", "at most 100000"}),
-    [](const ::testing::TestParamInfo<BadSupervisor>& info) { return info.param.name; });
+    [](const ::testing::TestParamInfo<BadSupervisor>& test) { return test.param.name; });
 
 TEST(Spec, NestingHasALimit) {
   SupervisorSpec spec = supervisor({child("leaf")});
