@@ -39,7 +39,7 @@ Result<void> look_for(const ChildSpec& spec) {
 }
 
 Result<void> check_child_program(const ChildSpec& child, const std::string& pointer) {
-  if (child.supervisor) return check_programs(*child.supervisor, pointer + "/supervisor");
+  if (child.supervisor) return check_programs(*child.supervisor, pointer);
   if (!child.command.empty()) {
     auto found = look_for(child);
     return found ? found : found.error().with_context(pointer + "/command");
