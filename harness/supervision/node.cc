@@ -190,8 +190,8 @@ void Node::fail_boot(const Child& child) {
 
 bool Node::advance_stop(Step& step) {
   Child& child = *step.child;
-  if (!step.begun) {
-    step.begun = true;
+  const bool begun = std::exchange(step.begun, true);
+  if (!begun) {
     drop_messages(child);  // What it did by itself no longer matters.
     child.end_pending = false;
     if (child.presence == Presence::kRestarting) {
@@ -204,7 +204,7 @@ bool Node::advance_stop(Step& step) {
                             : 0);
     }
   }
-  if (child.presence != Presence::kStopped) return false;
+  if (child.presence != Presence::kStopped) return !begun;
   plan_.pop_front();
   if (child.spec.restart == RestartType::kTemporary) remove(child);
   return true;
@@ -212,8 +212,8 @@ bool Node::advance_stop(Step& step) {
 
 // A dynamic supervisor's children, or all that are to be killed: at once, with one time for all.
 bool Node::advance_stop_all(Step& step) {
-  if (!step.begun) {
-    step.begun = true;
+  const bool begun = std::exchange(step.begun, true);
+  if (!begun) {
     std::erase_if(mailbox_,
                   [](const Message& message) { return message.kind != Message::Kind::kOrder; });
     for (const auto& child : children_) {
@@ -237,7 +237,7 @@ bool Node::advance_stop_all(Step& step) {
     return child->presence == Presence::kStopped;
   });
   if (over) plan_.pop_front();
-  return over;
+  return over || !begun;
 }
 
 void Node::take(Message message) {

@@ -84,10 +84,10 @@ struct TreeContext {
   std::int64_t now = 0;
   std::uint64_t events = 0;
   std::uint64_t children = 0;
-  std::map<std::uint64_t, Child*> by_number;
+  std::map<std::uint64_t, Child*> by_number{};
   // What was removed while it may still be on the stack.
-  std::vector<std::unique_ptr<Child>> removed_children;
-  std::vector<std::unique_ptr<Node>> removed_nodes;
+  std::vector<std::unique_ptr<Child>> removed_children{};
+  std::vector<std::unique_ptr<Node>> removed_nodes{};
 
   // Numbers the event, stamps it and hands it to the sink; returns its number.
   std::uint64_t emit(Event event);
