@@ -1,16 +1,13 @@
 #include "harness/supervision/tree_file.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/json_fields.h"
-#include "harness/process/program_path.h"
+#include "harness/supervision/programs.h"
 
 namespace crashworthy {
 namespace {
@@ -321,42 +318,19 @@ Result<void> check_name(const TreeFile& file) {
   return {};
 }
 
-std::vector<std::string> environment_of(const ChildSpec& child) {
-  std::vector<std::string> words;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string word = *entry;
-    if (!child.environment.contains(word.substr(0, word.find('=')))) words.push_back(word);
-  }
-  for (const auto& [name, value] : child.environment) words.push_back(name + "=" + value);
-  return words;
-}
-
-Result<void> find_program(const ChildSpec& child, const std::string& pointer) {
-  std::error_code failure;
-  if (!child.directory.empty() && !fs::is_directory(child.directory, failure)) {
-    return field_error(pointer + "/cwd",
-                       quoted(json(child.directory.string())) + " is no directory: " +
-                           (failure ? failure.message() : "it is something else"));
-  }
-  const auto candidates = program_candidates(child.command[0], environment_of(child));
-  bool there = false;
-  for (const std::string& candidate : candidates) {
-    const fs::path file = child.directory / candidate;
-    if (fs::is_regular_file(file, failure) && ::access(file.c_str(), X_OK) == 0) return {};
-    there = there || fs::exists(file, failure);
-  }
-  const Error error =
-      explain_unexecutable(child.command[0], candidates, child.directory, there ? EACCES : ENOENT);
-  return field_error(pointer + "/command/0", error.message, error.hint);
-}
-
-Result<void> find_programs(const SupervisorSpec& spec, const std::string& pointer) {
+// A program may be looked for from its working directory, so that must be there first.
+Result<void> find_directories(const SupervisorSpec& spec, const std::string& pointer) {
   for (std::size_t i = 0; i < spec.children.size(); ++i) {
     const ChildSpec& child = spec.children[i];
     const std::string here = pointer + "/children/" + std::to_string(i);
-    const Result<void> found = child.supervisor != nullptr ? find_programs(*child.supervisor, here)
-                                                           : find_program(child, here);
-    if (!found) return found;
+    if (child.supervisor != nullptr) {
+      if (auto found = find_directories(*child.supervisor, here); !found) return found;
+    }
+    std::error_code failure;
+    if (child.directory.empty() || fs::is_directory(child.directory, failure)) continue;
+    return field_error(here + "/cwd", quoted(json(child.directory.string())) + " is no directory" +
+                                          (failure ? ": " + failure.message()
+                                                   : std::string(" but something else")));
   }
   return {};
 }
@@ -388,7 +362,9 @@ Result<TreeFile> read_tree_file(const fs::path& path) {
   std::error_code ignored;
   auto file = parse_tree(*document, fs::absolute(path, ignored).parent_path());
   if (!file) return file.error().with_context(path.string());
-  if (auto found = find_programs(file->root, ""); !found)
+  if (auto found = find_directories(file->root, ""); !found)
+    return found.error().with_context(path.string());
+  if (auto found = check_programs(file->root); !found)
     return found.error().with_context(path.string());
   return file;
 }

@@ -270,7 +270,7 @@ TEST_F(TreeFileOnDisk, WhatIsNotThereIsRefusedWithItsName) {
   expect_refused(write(std::string(100'000, '[') + std::string(100'000, ']')),
                  file + ": not JSON: ", "nested deeper");
   expect_refused(write("{}"), file + ": /: ", "needs 'children'");
-  const std::string command = file + ": /children/0/command/0: ";
+  const std::string command = file + ": /children/0/command: ";
   expect_refused(with_child({{"command", {"no-such-program"}}}), command,
                  "no such program in PATH");
   expect_refused(with_child({{"command", {"./nowhere"}}}), command, "No such file");
@@ -285,7 +285,7 @@ TEST_F(TreeFileOnDisk, WhatIsNotThereIsRefusedWithItsName) {
   expect_refused(
       write(
           R"({"children": [{"id": "s", "children": [{"id": "a", "command": ["no-such-program"]}]}]})"),
-      file + ": /children/0/children/0/command/0: ", "no-such-program");
+      file + ": /children/0/children/0/command: ", "no-such-program");
 }
 
 }  // namespace

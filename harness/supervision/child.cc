@@ -1,0 +1,347 @@
+// What one child does: its starts, stops, ends and deadlines.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "harness/os/check.h"
+#include "harness/supervision/node.h"
+
+namespace crashworthy {
+namespace {
+
+constexpr int kShellTerminated = 128 + SIGTERM;  // How shells pass on a death by SIGTERM.
+
+// A process that was asked to end did so.
+bool obeyed(WaitStatus status) {
+  if (status.signalled()) return status.signal() == SIGTERM;
+  return status.exit_code() == 0 || status.exit_code() == kShellTerminated;
+}
+
+}  // namespace
+
+ChildInfo Child::info() const {
+  ChildInfo info;
+  info.id = spec.id;
+  info.path = path;
+  info.type = spec.child_type();
+  info.restart = spec.restart;
+  info.significant = spec.significant;
+  info.presence = presence;
+  info.state = state;
+  info.incarnation = incarnation;
+  info.pid = pid;
+  info.started_ns = started_ns;
+  info.last_end = last_end;
+  info.crash_loop = crash_loop;
+  return info;
+}
+
+std::uint64_t TreeContext::emit(Event event) {
+  event.number = ++events;
+  event.time_ns = now;
+  if (sink) sink(event);
+  return event.number;
+}
+
+std::uint64_t Node::emit(Event event, std::uint64_t cause) {
+  event.cause = cause;
+  return tree_.emit(std::move(event));
+}
+
+Event Node::event_of(const Child& child, EventKind kind) const {
+  Event event;
+  event.kind = kind;
+  event.path = child.path;
+  event.incarnation = child.incarnation;
+  event.pid = child.pid;
+  return event;
+}
+
+// By one allowed transition; what is above follows.
+void Node::set_state(Child& child, LifeState state, std::uint64_t cause) {
+  CRASHWORTHY_CHECK(transition_between(child.state, state), life_state_name(child.state),
+                    life_state_name(state), child.path);
+  child.state = state;
+  Event event = event_of(child, EventKind::kState);
+  event.state = state;
+  child.last_event = emit(std::move(event), cause);
+  if (state == LifeState::kCompleted && child.spec.hooks.shutdown) {
+    child.spec.hooks.shutdown(child.context());
+  }
+  if (state == LifeState::kTerminated && child.spec.hooks.teardown) {
+    child.spec.hooks.teardown(child.context());
+  }
+  follow_parts();
+}
+
+// A new part, at `initial`.
+void Node::begin_incarnation(Child& child) {
+  ++child.incarnation;
+  child.state = LifeState::kInitial;
+  child.pid = 0;
+  child.start = Child::Outcome::kNone;
+  child.failure.clear();
+  child.asked = child.killed = child.hung = child.held = child.early_ready = false;
+  child.end_cause = 0;
+  child.ready_by = child.heartbeat_by = child.run_by = child.stop_by = child.retry_at = 0;
+  Event event = event_of(child, EventKind::kState);
+  event.state = LifeState::kInitial;
+  child.last_event = emit(std::move(event), cause_);
+  follow_parts();
+}
+
+// Starts a child that has no process: a new incarnation, or one that waited as disabled.
+void Node::begin_start(Child& child) {
+  const bool waited =
+      child.presence == Presence::kRestarting && child.state == LifeState::kDisabled;
+  if (!waited) begin_incarnation(child);
+  child.presence = Presence::kStarting;
+  child.retry_at = 0;
+  child.started_ns = tree_.now;
+  if (child.spec.hooks.prepare) {
+    if (const auto prepared = child.spec.hooks.prepare(child.context()); !prepared) {
+      if (!waited) set_state(child, LifeState::kDisabled, cause_);
+      fail_start(child, prepared.error().message);
+      return;
+    }
+  }
+  if (child.spec.supervisor) {
+    // Its states are told by the node itself, from those of its parts.
+    child.node = std::make_unique<Node>(tree_, child.spec.supervisor, &child, child.path, cause_);
+    child.node->start();
+    return;
+  }
+  set_state(child, LifeState::kReady, cause_);
+  child.process = true;
+  tree_.backend.start(child.key(), child.path, child.spec);
+}
+
+void Node::on_started(Child& child, pid_t pid) {
+  if (child.state != LifeState::kReady) return;
+  child.pid = pid;
+  child.started_ns = tree_.now;
+  set_state(child, LifeState::kRunning, cause_);
+  if (child.presence != Presence::kStarting) return;  // Already asked to end.
+  arm(child);
+  if (!child.spec.ready) started(child);
+  if (child.early_ready) on_ready(child);
+  if (suspended_ && !ending_) hold(child, true, cause_);
+}
+
+// Sets the deadlines of a process that has just been started.
+void Node::arm(Child& child) {
+  const std::int64_t now = tree_.now;
+  if (child.spec.ready) child.ready_by = now + child.spec.ready->timeout.count();
+  if (child.spec.deadline) child.run_by = now + child.spec.deadline->count();
+  // A child that must first say that it is ready may take its time until then.
+  if (child.spec.heartbeat && !child.spec.ready) {
+    child.heartbeat_by =
+        now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+  }
+}
+
+void Node::on_ready(Child& child) {
+  if (child.state == LifeState::kReady) child.early_ready = true;
+  if (child.presence != Presence::kStarting || child.ready_by == 0) return;
+  child.ready_by = 0;
+  if (child.spec.heartbeat) {
+    child.heartbeat_by =
+        tree_.now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+  }
+  child.last_event = emit(event_of(child, EventKind::kReady), child.last_event);
+  started(child);
+}
+
+void Node::started(Child& child) {
+  child.presence = Presence::kRunning;
+  child.start = Child::Outcome::kStarted;
+}
+
+// The start of `child` is over, and nothing of it runs.
+void Node::fail_start(Child& child, std::string why) {
+  Event event = event_of(child, EventKind::kStartFailed);
+  event.text = why;
+  const std::uint64_t number = emit(std::move(event), cause_);
+  child.failure = std::move(why);
+  close(child, false, number);
+  child.start = Child::Outcome::kFailed;
+}
+
+void Node::on_start_failed(Child& child, const std::string& why) {
+  if (child.state != LifeState::kReady) return;
+  child.process = false;
+  if (child.presence == Presence::kStopping) return close(child, false, cause_);
+  note_end(child, why);
+  fail_start(child, why);
+}
+
+// The process of `child` runs, but not as it should: its end will be the end of the start.
+void Node::abandon_start(Child& child, std::string why) {
+  Event event = event_of(child, EventKind::kStartFailed);
+  event.text = why;
+  child.end_cause = emit(std::move(event), child.last_event);
+  child.failure = std::move(why);
+  child.ready_by = child.run_by = 0;
+  kill_child(child);
+}
+
+void Node::on_ready_closed(Child& child) {
+  if (child.presence != Presence::kStarting || child.ready_by == 0) return;
+  abandon_start(child, "it closed its readiness descriptor without saying that it is ready");
+}
+
+void Node::on_heartbeat(Child& child) {
+  if (!child.spec.heartbeat || child.hung) return;
+  const bool says_ready = child.spec.ready && !child.spec.ready->descriptor;
+  if (says_ready && child.presence == Presence::kStarting) return on_ready(child);
+  if (child.heartbeat_by == 0) return;
+  child.heartbeat_by =
+      tree_.now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+}
+
+// Asks a child that lives to end, as its policy says; `stop_by` 0: without a time.
+void Node::begin_stop(Child& child, std::int64_t stop_by) {
+  const bool starting = child.presence == Presence::kStarting;
+  const bool failed_start = starting && !child.failure.empty();
+  child.presence = Presence::kStopping;
+  child.asked = !failed_start;
+  if (!failed_start) child.end_cause = cause_;
+  child.ready_by = child.heartbeat_by = child.run_by = 0;
+  const StopPolicy policy = child.spec.stop_policy();
+  if (policy.kind == StopPolicy::Kind::kKill) return kill_child(child);
+  child.stop_by = stop_by;
+  if (child.node) return child.node->begin_end(TreeEnd::kAsked, {}, cause_);
+  if (child.state == LifeState::kIntermitted) set_state(child, LifeState::kRunning, cause_);
+  child.held = false;
+  tree_.backend.stop(child.key());
+}
+
+void Node::kill_child(Child& child) {
+  child.killed = true;
+  child.stop_by = 0;
+  if (child.node) return child.node->kill_all(cause_);
+  tree_.backend.kill(child.key());
+}
+
+void Node::on_ended(Child& child, WaitStatus status) {
+  child.process = false;
+  child.last_end = status;
+  child.heartbeat_by = child.run_by = child.ready_by = child.stop_by = 0;
+  const bool intermitted = child.state == LifeState::kIntermitted;
+  Event event = event_of(child, EventKind::kEnded);
+  event.status = status;
+  event.text = status.describe();
+  const std::uint64_t number = emit(std::move(event), child.end_cause);
+  switch (child.presence) {
+    case Presence::kStarting: {
+      note_end(child, status.describe());
+      if (child.failure.empty())
+        return fail_start(child, status.describe() + " before it was ready");
+      close(child, false, number);
+      child.start = Child::Outcome::kFailed;
+      return;
+    }
+    case Presence::kStopping:
+      return close(child, child.asked && !child.killed && !intermitted && obeyed(status), number);
+    default:
+      break;
+  }
+  note_end(child, child.hung ? "hangs" : status.describe());
+  child.end_normal = status.success() && !intermitted && !child.hung;
+  close(child, child.end_normal, number);
+  child.end_pending = true;
+  mailbox_.push_back({Message::Kind::kEnded, &child, {}});
+}
+
+// The incarnation is over. `cause` is what ended it.
+void Node::close(Child& child, bool completed, std::uint64_t cause) {
+  child.presence = Presence::kStopped;
+  child.held = false;
+  if (child.state == LifeState::kReady && completed) completed = false;
+  set_state(child, completed ? LifeState::kCompleted : LifeState::kTerminated, cause);
+  child.pid = 0;
+}
+
+// Keeps account of ends for back-off and crash loops. `signature` says how it ended.
+void Node::note_end(Child& child, const std::string& signature) {
+  const std::int64_t ran = tree_.now - child.started_ns;
+  if (ran > child.spec.backoff.max.count()) child.failures = 0;
+  const CrashLoop& loop = child.spec.crash_loop;
+  const bool soon = ran <= loop.within.count();
+  child.same_ends = !soon ? 0 : (signature == child.last_signature ? child.same_ends + 1 : 1);
+  child.last_signature = signature;
+  if (child.same_ends < std::max(loop.count, 1)) child.crash_loop = false;
+  if (loop.count == 0 || child.same_ends < loop.count || child.crash_loop) return;
+  child.crash_loop = true;
+  Event event = event_of(child, EventKind::kCrashLoop);
+  event.text = fmt::format("{} times in a row within {} of its start: {}", child.same_ends,
+                           format_duration(static_cast<double>(loop.within.count())), signature);
+  emit(std::move(event), child.last_event);
+}
+
+// Stops or continues its process.
+void Node::hold(Child& child, bool hold, std::uint64_t cause) {
+  if (!child.process || child.pid == 0 || child.held == hold) return;
+  if (child.presence != Presence::kRunning && child.presence != Presence::kStarting) return;
+  child.held = hold;
+  child.hold_cause = cause;
+  if (hold) {
+    child.held_since = tree_.now;
+    tree_.backend.suspend(child.key());
+  } else {
+    tree_.backend.resume(child.key());
+  }
+}
+
+void Node::on_suspended(Child& child) {
+  if (!child.held || child.state != LifeState::kRunning) return;
+  set_state(child, LifeState::kIntermitted, child.hold_cause);
+}
+
+void Node::on_resumed(Child& child) {
+  if (child.held) return;
+  // What it was kept from doing is not held against it.
+  const std::int64_t held = tree_.now - child.held_since;
+  if (child.run_by != 0) child.run_by += held;
+  if (child.ready_by != 0) child.ready_by += held;
+  if (child.heartbeat_by != 0) {
+    child.heartbeat_by =
+        tree_.now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+  }
+  if (child.state == LifeState::kIntermitted) {
+    set_state(child, LifeState::kRunning, child.hold_cause);
+  }
+}
+
+void Node::check_deadlines(Child& child) {
+  const auto due = [this](std::int64_t at) { return at != 0 && at <= tree_.now; };
+  if (due(child.stop_by)) {
+    child.stop_by = 0;
+    child.end_cause = emit(event_of(child, EventKind::kStopTimeout), child.end_cause);
+    return kill_child(child);
+  }
+  if (due(child.retry_at)) {
+    child.retry_at = 0;
+    mailbox_.push_back({Message::Kind::kBackoffOver, &child, {}});
+    return;
+  }
+  if (child.held || child.killed) return;
+  if (due(child.ready_by)) {
+    return abandon_start(
+        child, "it did not say that it is ready within " +
+                   format_duration(static_cast<double>(child.spec.ready->timeout.count())));
+  }
+  const bool silent = due(child.heartbeat_by);
+  if (!silent && !due(child.run_by)) return;
+  child.hung = true;
+  Event event = event_of(child, EventKind::kHang);
+  event.text = silent ? fmt::format("it missed {} heartbeats", child.spec.heartbeat->misses)
+                      : "it runs longer than its deadline";
+  child.end_cause = emit(std::move(event), child.last_event);
+  if (child.presence == Presence::kStarting) child.failure = "it runs longer than its deadline";
+  child.heartbeat_by = child.run_by = child.ready_by = 0;
+  kill_child(child);
+}
+
+}  // namespace crashworthy

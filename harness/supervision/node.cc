@@ -1,0 +1,423 @@
+// Plan and mailbox: what a supervisor does, one thing after the other.
+#include "harness/supervision/node.h"
+
+#include <algorithm>
+
+#include "harness/os/check.h"
+
+namespace crashworthy {
+
+Node::Node(TreeContext& tree, std::shared_ptr<const SupervisorSpec> spec, Child* owner,
+           std::string path, std::uint64_t cause)
+    : tree_(tree),
+      spec_(std::move(spec)),
+      owner_(owner),
+      path_(std::move(path)),
+      dynamic_(spec_->strategy == Strategy::kDynamic),
+      intensity_(spec_->intensity, spec_->period.count()),
+      state_(owner != nullptr ? owner->state : LifeState::kInitial),
+      cause_(cause) {
+  if (dynamic_) return;
+  for (const ChildSpec& child : spec_->children) add_child(child);
+}
+
+Node::~Node() {
+  for (const auto& child : children_) {
+    tree_.by_number.erase(child->number);
+    tree_.backend.forget(child->number);
+  }
+}
+
+Child& Node::add_child(ChildSpec spec) {
+  auto child = std::make_unique<Child>();
+  child->path = path_.empty() ? spec.id : path_ + "/" + spec.id;
+  child->spec = std::move(spec);
+  child->number = ++tree_.children;
+  child->parent = this;
+  tree_.by_number[child->number] = child.get();
+  children_.push_back(std::move(child));
+  return *children_.back();
+}
+
+// Forgets a child that does not live.
+void Node::remove(Child& child) {
+  drop_messages(child);
+  tree_.by_number.erase(child.number);
+  tree_.backend.forget(child.number);
+  const auto place = std::find_if(children_.begin(), children_.end(),
+                                  [&child](const auto& other) { return other.get() == &child; });
+  tree_.removed_children.push_back(std::move(*place));
+  children_.erase(place);
+}
+
+void Node::drop_messages(const Child& child) {
+  std::erase_if(mailbox_, [&child](const Message& message) { return message.child == &child; });
+}
+
+Child* Node::find(const std::string& id) const {
+  const auto found = std::find_if(children_.begin(), children_.end(),
+                                  [&id](const auto& child) { return child->spec.id == id; });
+  return found == children_.end() ? nullptr : found->get();
+}
+
+void Node::set_loop(LifeState loop) {
+  loop_ = loop;
+  follow_parts();
+}
+
+// The one rule: see state_of_whole() and way().
+void Node::follow_parts() {
+  std::vector<LifeState> parts{loop_};
+  for (const auto& child : children_) {
+    const bool counts = child->incarnation > 0 || (!booted_ && !ending_);
+    if (counts) parts.push_back(child->state);
+  }
+  const auto transitions = way(state_, state_of_whole(parts));
+  for (const Transition transition : transitions) {
+    state_ = *apply(state_, transition);
+    Event event;
+    event.kind = EventKind::kState;
+    event.path = path_;
+    event.incarnation = owner_ != nullptr ? owner_->incarnation : 1;
+    event.state = state_;
+    const std::uint64_t number = emit(std::move(event), tree_.events);
+    if (owner_ == nullptr) continue;
+    owner_->state = state_;
+    owner_->last_event = number;
+  }
+  if (owner_ != nullptr && !transitions.empty()) owner_->parent->follow_parts();
+}
+
+void Node::start() {
+  if (owner_ == nullptr) {
+    Event event;
+    event.incarnation = 1;
+    emit(std::move(event), cause_);
+  }
+  set_loop(LifeState::kReady);
+  for (const auto& child : children_) plan_start(*child, StartMode::kBoot);
+  plan_do([this] {
+    booted_ = true;
+    set_loop(suspended_ ? LifeState::kIntermitted : LifeState::kRunning);
+    if (owner_ != nullptr) owner_->parent->started(*owner_);
+  });
+}
+
+bool Node::run() {
+  bool any = false;
+  for (bool more = true; more;) {
+    more = false;
+    // By index, because a child may be added or removed by what is done.
+    for (std::size_t i = 0; i < children_.size(); ++i) {
+      if (children_[i]->node && children_[i]->node->run()) more = true;
+    }
+    while (advance()) more = true;
+    any = any || more;
+  }
+  return any;
+}
+
+// Does the next thing; false when there is none, or it waits.
+bool Node::advance() {
+  if (finished_) return false;
+  const bool halted = suspended_ && !ending_;
+  if (plan_.empty()) {
+    if (halted || ending_ || mailbox_.empty()) return false;
+    Message message = std::move(mailbox_.front());
+    mailbox_.pop_front();
+    take(std::move(message));
+    return true;
+  }
+  Step& step = plan_.front();
+  if (halted && !step.begun) return false;
+  switch (step.kind) {
+    case Step::Kind::kStart:
+      return advance_start(step);
+    case Step::Kind::kStop:
+      return advance_stop(step);
+    case Step::Kind::kStopAll:
+      return advance_stop_all(step);
+    case Step::Kind::kDo:
+      break;
+  }
+  const auto action = std::move(step.action);
+  plan_.pop_front();
+  action();
+  return true;
+}
+
+bool Node::advance_start(Step& step) {
+  Child& child = *step.child;
+  if (!step.begun) {
+    if (child.lives()) {  // A group's member that runs already.
+      plan_.pop_front();
+      return true;
+    }
+    step.begun = true;
+    begin_start(child);
+    return true;
+  }
+  if (child.start == Child::Outcome::kNone) return false;
+  const bool good = child.start == Child::Outcome::kStarted;
+  const StartMode mode = step.mode;
+  plan_.pop_front();
+  if (good) {
+    if (mode == StartMode::kOrder) answer_about(child);
+    return true;
+  }
+  switch (mode) {
+    case StartMode::kBoot:
+      fail_boot(child);
+      break;
+    case StartMode::kRestart:
+      // Back to the mailbox, behind what waits there: the supervisor stays answerable.
+      plan_.clear();
+      child.presence = Presence::kRestarting;
+      mailbox_.push_back({Message::Kind::kRetry, &child, {}});
+      break;
+    case StartMode::kOrder:
+      answer({Refusal::kStartFailed, child.failure, child.info()});
+      break;
+  }
+  return true;
+}
+
+// The children that did start are stopped again, in reverse order.
+void Node::fail_boot(const Child& child) {
+  begin_end(TreeEnd::kStartFailed, "'" + child.path + "' could not be started: " + child.failure,
+            child.last_event);
+}
+
+bool Node::advance_stop(Step& step) {
+  Child& child = *step.child;
+  const bool begun = std::exchange(step.begun, true);
+  if (!begun) {
+    drop_messages(child);  // What it did by itself no longer matters.
+    child.end_pending = false;
+    if (child.presence == Presence::kRestarting) {
+      child.retry_at = 0;
+      child.presence = Presence::kStopped;
+      if (child.state == LifeState::kDisabled) set_state(child, LifeState::kTerminated, cause_);
+    } else if (child.lives() && child.presence != Presence::kStopping) {
+      begin_stop(child, child.spec.stop_policy().kind == StopPolicy::Kind::kTime
+                            ? tree_.now + child.spec.stop_policy().time.count()
+                            : 0);
+    }
+  }
+  if (child.presence != Presence::kStopped) return !begun;
+  plan_.pop_front();
+  if (child.spec.restart == RestartType::kTemporary) remove(child);
+  return true;
+}
+
+// A dynamic supervisor's children, or all that are to be killed: at once, with one time for all.
+bool Node::advance_stop_all(Step& step) {
+  const bool begun = std::exchange(step.begun, true);
+  if (!begun) {
+    std::erase_if(mailbox_,
+                  [](const Message& message) { return message.kind != Message::Kind::kOrder; });
+    for (const auto& child : children_) {
+      child->end_pending = false;
+      if (child->presence == Presence::kRestarting) {
+        child->presence = Presence::kStopped;
+        child->retry_at = 0;
+        if (child->state == LifeState::kDisabled) set_state(*child, LifeState::kTerminated, cause_);
+      } else if (killing_ && child->lives()) {
+        child->presence = Presence::kStopping;
+        child->end_cause = cause_;
+        kill_child(*child);
+      } else if (child->lives() && child->presence != Presence::kStopping) {
+        const StopPolicy policy = child->spec.stop_policy();
+        begin_stop(*child,
+                   policy.kind == StopPolicy::Kind::kTime ? tree_.now + policy.time.count() : 0);
+      }
+    }
+  }
+  const bool over = std::all_of(children_.begin(), children_.end(), [](const auto& child) {
+    return child->presence == Presence::kStopped;
+  });
+  if (over) plan_.pop_front();
+  return over || !begun;
+}
+
+void Node::take(Message message) {
+  if (message.kind == Message::Kind::kOrder) return carry_out(std::move(message.order));
+  Child& child = *message.child;
+  cause_ = child.last_event;
+  switch (message.kind) {
+    case Message::Kind::kEnded:
+      child.end_pending = false;
+      return decide(child);
+    case Message::Kind::kRetry:
+      if (child.presence == Presence::kRestarting) restart(child);
+      return;
+    case Message::Kind::kBackoffOver:
+      if (child.presence == Presence::kRestarting) plan_group_starts(child);
+      return;
+    case Message::Kind::kOrder:
+      return;
+  }
+}
+
+void Node::plan_start(Child& child, StartMode mode) {
+  plan_.push_back({Step::Kind::kStart, &child, mode, {}, false});
+}
+
+void Node::plan_stop(Child& child) {
+  plan_.push_back({Step::Kind::kStop, &child, StartMode::kBoot, {}, false});
+}
+
+void Node::plan_stop_all() {
+  plan_.push_back({Step::Kind::kStopAll, nullptr, StartMode::kBoot, {}, false});
+}
+
+void Node::plan_do(std::function<void()> action) {
+  plan_.push_back({Step::Kind::kDo, nullptr, StartMode::kBoot, std::move(action), false});
+}
+
+void Node::begin_end(TreeEnd end, std::string text, std::uint64_t cause) {
+  if (ending_) return;
+  ending_ = end;
+  end_text_ = std::move(text);
+  cause_ = cause;
+  plan_.clear();
+  if (dynamic_) {
+    plan_stop_all();
+  } else {
+    for (auto child = children_.rbegin(); child != children_.rend(); ++child) plan_stop(**child);
+  }
+  plan_do([this] { finish(); });
+}
+
+void Node::kill_all(std::uint64_t cause) {
+  if (finished_ || killing_) return;
+  killing_ = true;
+  if (!ending_) ending_ = TreeEnd::kAsked;
+  cause_ = cause;
+  plan_.clear();
+  plan_stop_all();
+  plan_do([this] { finish(); });
+}
+
+// Nothing runs below any more.
+void Node::finish() {
+  const auto refused = std::exchange(mailbox_, {});
+  if (reply_) answer({Refusal::kEnding, "its supervisor is ending", {}});
+  for (const Message& message : refused) {
+    if (message.order.reply) {
+      message.order.reply({Refusal::kEnding, "its supervisor has ended", {}});
+    }
+  }
+  const bool orderly = ending_ == TreeEnd::kAsked || ending_ == TreeEnd::kAutoShutdown;
+  finished_ = true;
+  set_loop(orderly && booted_ && !killing_ ? LifeState::kCompleted : LifeState::kTerminated);
+  if (owner_ != nullptr) owner_->parent->on_nested_end(*owner_, *ending_, end_text_);
+}
+
+// What OTP's parent sees: a supervisor that ended by itself did so with `shutdown`.
+void Node::on_nested_end(Child& child, TreeEnd end, const std::string& text) {
+  tree_.removed_nodes.push_back(std::move(child.node));
+  const Presence was = std::exchange(child.presence, Presence::kStopped);
+  child.stop_by = 0;
+  if (was == Presence::kStarting) {
+    Event event = event_of(child, EventKind::kStartFailed);
+    event.text = child.failure = text.empty() ? std::string(tree_end_name(end)) : text;
+    child.last_event = emit(std::move(event), child.last_event);
+    child.start = Child::Outcome::kFailed;
+    return;
+  }
+  if (was == Presence::kStopping) return;
+  child.end_normal = true;
+  child.end_pending = true;
+  mailbox_.push_back({Message::Kind::kEnded, &child, {}});
+}
+
+std::optional<std::int64_t> Node::next_deadline() const {
+  std::optional<std::int64_t> next;
+  const auto consider = [&next](std::optional<std::int64_t> at) {
+    if (at && *at != 0 && (!next || *at < *next)) next = at;
+  };
+  for (const auto& child : children_) {
+    for (const std::int64_t at : {child->stop_by, child->retry_at}) consider(at);
+    if (!child->held && !child->killed) {
+      for (const std::int64_t at : {child->ready_by, child->heartbeat_by, child->run_by}) {
+        consider(at);
+      }
+    }
+    if (child->node) consider(child->node->next_deadline());
+  }
+  return next;
+}
+
+void Node::on_time() {
+  for (std::size_t i = 0; i < children_.size(); ++i) {
+    check_deadlines(*children_[i]);
+    if (children_[i]->node) children_[i]->node->on_time();
+  }
+}
+
+void Node::set_suspended(bool suspended) {
+  suspended_ = suspended;
+  if (booted_ && !ending_) set_loop(suspended ? LifeState::kIntermitted : LifeState::kRunning);
+}
+
+void Node::hold_all(bool hold, std::uint64_t cause) {
+  if (!hold) set_suspended(false);
+  for (const auto& child : children_) {
+    if (child->node) {
+      child->node->hold_all(hold, cause);
+    } else {
+      this->hold(*child, hold, cause);
+    }
+  }
+  if (hold) set_suspended(true);
+}
+
+bool Node::all_held() const {
+  return std::all_of(children_.begin(), children_.end(), [](const auto& child) {
+    if (child->node) return child->node->all_held();
+    return !child->process || child->state == LifeState::kIntermitted;
+  });
+}
+
+bool Node::none_held() const {
+  return std::all_of(children_.begin(), children_.end(), [](const auto& child) {
+    if (child->node) return child->node->none_held();
+    return child->state != LifeState::kIntermitted;
+  });
+}
+
+std::vector<ChildInfo> Node::which_children() const {
+  std::vector<ChildInfo> infos;
+  for (const auto& child : children_) infos.push_back(child->info());
+  return infos;
+}
+
+ChildCounts Node::count_children() const {
+  ChildCounts counts;
+  counts.specs = dynamic_ ? 1 : static_cast<int>(children_.size());
+  for (const auto& child : children_) {
+    if (child->presence == Presence::kRunning) ++counts.active;
+    ++(child->spec.child_type() == ChildType::kWorker ? counts.workers : counts.supervisors);
+  }
+  return counts;
+}
+
+SupervisorInfo Node::info() {
+  SupervisorInfo info;
+  info.path = path_;
+  info.strategy = spec_->strategy;
+  info.intensity = spec_->intensity;
+  info.period = spec_->period;
+  info.auto_shutdown = spec_->auto_shutdown;
+  info.state = state_;
+  info.budget_left = intensity_.left(tree_.now);
+  for (const auto& child : children_) {
+    SupervisorInfo::Entry entry{child->info(), {}};
+    if (child->node) entry.below.push_back(child->node->info());
+    info.children.push_back(std::move(entry));
+  }
+  return info;
+}
+
+}  // namespace crashworthy

@@ -1,0 +1,123 @@
+// Orders: OTP's start_child, restart_child, terminate_child and delete_child.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "harness/supervision/node.h"
+
+namespace crashworthy {
+
+void Node::submit(Order order) {
+  if (finished_) {
+    if (order.reply) order.reply({Refusal::kEnding, "its supervisor has ended", {}});
+    return;
+  }
+  mailbox_.push_back({Message::Kind::kOrder, nullptr, std::move(order)});
+}
+
+void Node::answer(Answer answer) {
+  if (const Reply reply = std::exchange(reply_, {})) reply(answer);
+}
+
+void Node::answer_about(const Child& child) { answer({std::nullopt, {}, child.info()}); }
+
+// The order is not refused: from here on it is what causes things.
+void Node::take_up(const std::string& path, const char* text) {
+  Event event;
+  event.kind = EventKind::kOrder;
+  event.path = path;
+  event.text = text;
+  cause_ = emit(std::move(event), 0);
+}
+
+void Node::carry_out(Order order) {
+  reply_ = std::move(order.reply);
+  if (order.kind == Order::Kind::kStart) return order_start(order);
+  if (auto refusal = refuse(order)) return answer(*std::move(refusal));
+  Child& child = *find(order.id);
+  switch (order.kind) {
+    case Order::Kind::kRestart:
+      return order_restart(child);
+    case Order::Kind::kStop:
+      return order_stop(child);
+    case Order::Kind::kDelete:
+    case Order::Kind::kStart:
+      return order_delete(child);
+  }
+}
+
+std::optional<Answer> Node::refuse(const Order& order) const {
+  if (dynamic_ && order.kind != Order::Kind::kStop) {
+    return Answer{
+        Refusal::kDynamic, "children of a dynamic supervisor are only started and stopped", {}};
+  }
+  const Child* child = find(order.id);
+  if (child == nullptr) {
+    return Answer{Refusal::kNotFound, fmt::format("there is no child '{}'", order.id), {}};
+  }
+  if (order.kind == Order::Kind::kStop) return std::nullopt;
+  if (child->presence == Presence::kRestarting) {
+    return Answer{Refusal::kRestarting, fmt::format("'{}' is being restarted", order.id),
+                  child->info()};
+  }
+  if (child->presence != Presence::kStopped) {
+    return Answer{Refusal::kRunning, fmt::format("'{}' is running", order.id), child->info()};
+  }
+  return std::nullopt;
+}
+
+void Node::order_start(Order& order) {
+  ChildSpec spec = std::move(order.spec);
+  if (dynamic_) {
+    ChildSpec instance = spec_->children[0];
+    instance.command.insert(instance.command.end(), spec.command.begin(), spec.command.end());
+    ++instances_;
+    instance.id = spec.id.empty() ? fmt::format("{}-{}", instance.id, instances_) : spec.id;
+    spec = std::move(instance);
+  }
+  if (const auto good = check_child(spec, spec_->auto_shutdown); !good) {
+    return answer({Refusal::kInvalid, good.error().message, {}});
+  }
+  if (const Child* present = find(spec.id)) {
+    const bool lives = present->lives();
+    return answer({lives ? Refusal::kRunning : Refusal::kAlreadyPresent,
+                   fmt::format("there is already a child '{}'", spec.id), present->info()});
+  }
+  if (children_.size() >= kMaxChildren) {
+    return answer({Refusal::kInvalid, fmt::format("it has {} children", kMaxChildren), {}});
+  }
+  Child& child = add_child(std::move(spec));
+  take_up(child.path, "start");
+  plan_start(child, StartMode::kOrder);
+  // What could not be started is not kept.
+  plan_do([this, &child] {
+    if (child.start == Child::Outcome::kFailed && child.incarnation == 1) remove(child);
+  });
+}
+
+void Node::order_restart(Child& child) {
+  take_up(child.path, "restart");
+  plan_start(child, StartMode::kOrder);
+}
+
+void Node::order_stop(Child& child) {
+  take_up(child.path, "stop");
+  plan_stop(child);
+  const std::string id = child.spec.id;
+  plan_do([this, id] {
+    Child* stopped = find(id);
+    if (stopped != nullptr && dynamic_) {
+      remove(*stopped);
+      stopped = nullptr;
+    }
+    answer({std::nullopt, {}, stopped != nullptr ? stopped->info() : ChildInfo{}});
+  });
+}
+
+void Node::order_delete(Child& child) {
+  take_up(child.path, "delete");
+  remove(child);
+  answer({});
+}
+
+}  // namespace crashworthy

@@ -1,0 +1,115 @@
+// What a supervisor decides when a child has ended.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "harness/supervision/node.h"
+
+namespace crashworthy {
+
+void Node::decide(Child& child) {
+  const RestartType type = child.spec.restart;
+  if (type == RestartType::kPermanent || (type == RestartType::kTransient && !child.end_normal)) {
+    return restart(child);
+  }
+  // Not restarted: no strategy, no count.
+  if (type == RestartType::kTemporary) remove(child);
+  if (child.spec.significant) check_auto_shutdown(child);
+}
+
+void Node::check_auto_shutdown(const Child& ended) {
+  if (spec_->auto_shutdown == AutoShutdown::kNever) return;
+  const bool others = std::any_of(children_.begin(), children_.end(), [&ended](const auto& child) {
+    return child.get() != &ended && child->spec.significant &&
+           (child->presence != Presence::kStopped || child->end_pending);
+  });
+  if (spec_->auto_shutdown == AutoShutdown::kAllSignificant && others) return;
+  Event event;
+  event.kind = EventKind::kAutoShutdown;
+  event.path = path_;
+  event.incarnation = owner_ != nullptr ? owner_->incarnation : 1;
+  event.text = fmt::format("'{}' has ended", ended.path);
+  const std::uint64_t number = emit(event, cause_);
+  begin_end(TreeEnd::kAutoShutdown, event.text, number);
+}
+
+void Node::give_up(const std::string& why, std::uint64_t cause) {
+  Event event;
+  event.kind = EventKind::kIntensitySpent;
+  event.path = path_;
+  event.incarnation = owner_ != nullptr ? owner_->incarnation : 1;
+  event.text = fmt::format("more than {} restarts within {}: {}", spec_->intensity,
+                           format_duration(static_cast<double>(spec_->period.count())), why);
+  const std::uint64_t number = emit(event, cause);
+  begin_end(TreeEnd::kIntensitySpent, event.text, number);
+}
+
+// Counts, and restarts `child` with its group, or gives up.
+void Node::restart(Child& child) {
+  if (!intensity_.spend(tree_.now)) {
+    child.presence = Presence::kStopped;
+    return give_up("'" + child.path + "'", cause_);
+  }
+  child.presence = Presence::kRestarting;
+  Event event = event_of(child, EventKind::kRestart);
+  event.budget_left = intensity_.left(tree_.now);
+  cause_ = emit(std::move(event), cause_);
+  ++child.failures;
+  const auto group = group_of(child);
+  for (auto member = group.rbegin(); member != group.rend(); ++member) {
+    if (*member != &child) plan_stop(**member);
+  }
+  plan_do([this, &child] { start_group(child); });
+}
+
+// The children that are restarted with `child`, in start order.
+std::vector<Child*> Node::group_of(Child& child) const {
+  std::vector<Child*> group;
+  for (const auto& member : children_) {
+    const bool self = member.get() == &child;
+    const bool later = !group.empty();
+    if (self || spec_->strategy == Strategy::kOneForAll ||
+        (spec_->strategy == Strategy::kRestForOne && later)) {
+      group.push_back(member.get());
+    }
+  }
+  return group;
+}
+
+void Node::start_group(Child& child) {
+  const std::int64_t delay = backoff_of(child);
+  if (delay == 0) return plan_group_starts(child);
+  begin_incarnation(child);
+  child.retry_at = tree_.now + delay;
+  set_state(child, LifeState::kDisabled, cause_);
+}
+
+void Node::plan_group_starts(Child& child) {
+  for (Child* member : group_of(child)) plan_start(*member, StartMode::kRestart);
+}
+
+// Doubles with each restart, and takes off a random part so that no two wait in step.
+std::int64_t Node::backoff_of(Child& child) {
+  const Backoff& backoff = child.spec.backoff;
+  if (backoff.first.count() == 0) return 0;
+  double delay = static_cast<double>(backoff.first.count());
+  const double max = static_cast<double>(backoff.max.count());
+  for (int i = 1; i < child.failures && delay < max; ++i) delay *= 2;
+  delay = std::min(delay, max) * (1 - backoff.jitter * tree_.random.unit());
+  return std::max<std::int64_t>(static_cast<std::int64_t>(delay), 1);
+}
+
+bool Node::count_restart(const Child& child, const std::string& why) {
+  if (ending_) return false;
+  if (!intensity_.spend(tree_.now)) {
+    give_up("'" + child.path + "': " + why, child.last_event);
+    return false;
+  }
+  Event event = event_of(child, EventKind::kRestart);
+  event.budget_left = intensity_.left(tree_.now);
+  event.text = why;
+  emit(std::move(event), child.last_event);
+  return true;
+}
+
+}  // namespace crashworthy
