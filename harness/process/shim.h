@@ -8,7 +8,10 @@
 
 #include <sys/types.h>
 
+<<<<<<< HEAD
 #include <chrono>
+=======
+>>>>>>> wt-process
 #include <cstdint>
 #include <filesystem>
 #include <memory>
