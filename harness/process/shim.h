@@ -8,10 +8,6 @@
 
 #include <sys/types.h>
 
-<<<<<<< HEAD
-#include <chrono>
-=======
->>>>>>> wt-process
 #include <cstdint>
 #include <filesystem>
 #include <memory>
