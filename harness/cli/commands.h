@@ -18,6 +18,7 @@ struct RunArguments {
   bool json = false;
   bool quiet = false;
   bool disarm = false;
+  bool supervise = false;  // Add the arm `restart`.
   std::string fault;
   std::vector<std::string> victim, when, set;  // KEY=VALUE
   std::vector<std::string> inputs, outputs;    // Globs

@@ -34,6 +34,8 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   run->add_flag("--quiet", arguments.quiet, "One line of result, no progress");
   run->add_flag("--disarm", arguments.disarm,
                 "Do everything but fire the faults: must come out not_activated");
+  run->add_flag("--supervise", arguments.supervise,
+                "Also run the command under a supervision tree that restarts it (arm: restart)");
   run->add_option("--fault", arguments.fault,
                   "Fault for the command, NAME[@POINT] (see: crashworthy faults)");
   run->add_option("--victim", arguments.victim, "Whom it strikes, KEY=VALUE")
@@ -50,6 +52,8 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       "  crashworthy run benchmarks/experiments/tiles.json\n"
       "  crashworthy run --blocks 3 --seed 7 --out /tmp/first experiment.json\n"
       "  crashworthy run --fault process.kill --inputs 'in/*.jpg' --outputs 'out/*.png' -- "
+      "./my_pipeline in/ out/\n"
+      "  crashworthy run --supervise --fault process.kill --when after=1s --blocks 5 -- "
       "./my_pipeline in/ out/\n"
       "Exit codes: 0 pass, 1 an expectation is false, 3 inconclusive, 5 harness error, 64 wrong "
       "usage, 77 a capability is missing here.");

@@ -63,9 +63,11 @@ Result<json> command_document(const RunArguments& arguments) {
   json subject{{"command", arguments.words}};
   if (!arguments.inputs.empty()) subject["inputs"] = arguments.inputs;
   if (!arguments.outputs.empty()) subject["outputs"] = arguments.outputs;
+  json arms = json::array({{{"name", "bare"}}});
+  if (arguments.supervise) arms.push_back({{"name", "restart"}, {"supervision", "restart"}});
   return json{{"experiment", name.substr(0, 64)},
               {"subject", subject},
-              {"arms", {{{"name", "bare"}}}},
+              {"arms", arms},
               {"faults", json::array({fault})}};
 }
 
@@ -83,9 +85,9 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
 }
 
 Result<ExperimentFile> from_file(const RunArguments& arguments) {
-  const bool command_options = !arguments.victim.empty() || !arguments.when.empty() ||
-                               !arguments.set.empty() || !arguments.inputs.empty() ||
-                               !arguments.outputs.empty();
+  const bool command_options = arguments.supervise || !arguments.victim.empty() ||
+                               !arguments.when.empty() || !arguments.set.empty() ||
+                               !arguments.inputs.empty() || !arguments.outputs.empty();
   if (arguments.words.size() != 1) {
     return usage_error(
         arguments.words.empty() ? "no experiment file" : "more than one experiment file",
@@ -93,7 +95,8 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   }
   if (command_options) {
     return usage_error(
-        "--victim, --when, --set, --inputs and --outputs belong to --fault and a command",
+        "--supervise, --victim, --when, --set, --inputs and --outputs belong to --fault and a "
+        "command",
         "write them into the experiment file, or give --fault NAME");
   }
   return read_experiment_file(arguments.words[0]);

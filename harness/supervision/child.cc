@@ -61,6 +61,14 @@ Event Node::event_of(const Child& child, EventKind kind) const {
   return event;
 }
 
+Event Node::own_event(EventKind kind) const {
+  Event event;
+  event.kind = kind;
+  event.path = path_;
+  event.incarnation = owner_ != nullptr ? owner_->incarnation : 1;
+  return event;
+}
+
 // By one allowed transition; what is above follows.
 void Node::set_state(Child& child, LifeState state, std::uint64_t cause) {
   CRASHWORTHY_CHECK(transition_between(child.state, state), life_state_name(child.state),

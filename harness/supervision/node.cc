@@ -75,10 +75,7 @@ void Node::follow_parts() {
   const auto transitions = way(state_, state_of_whole(parts));
   for (const Transition transition : transitions) {
     state_ = *apply(state_, transition);
-    Event event;
-    event.kind = EventKind::kState;
-    event.path = path_;
-    event.incarnation = owner_ != nullptr ? owner_->incarnation : 1;
+    Event event = own_event(EventKind::kState);
     event.state = state_;
     const std::uint64_t number = emit(std::move(event), tree_.events);
     if (owner_ == nullptr) continue;
@@ -90,9 +87,7 @@ void Node::follow_parts() {
 
 void Node::start() {
   if (owner_ == nullptr) {
-    Event event;
-    event.incarnation = 1;
-    emit(std::move(event), cause_);
+    emit(own_event(EventKind::kState), cause_);
   }
   set_loop(LifeState::kReady);
   for (const auto& child : children_) plan_start(*child, StartMode::kBoot);

@@ -125,7 +125,7 @@ class Node {
   void hold_all(bool hold, std::uint64_t cause);
   bool all_held() const;   // Nothing below runs.
   bool none_held() const;  // Nothing below is stopped.
-  bool count_restart(const Child& child, const std::string& why);
+  bool count_restart(const std::string& why);
 
   // Of children; `answers` of the backend for the current incarnation (child.cc).
   void on_started(Child& child, pid_t pid);
@@ -191,6 +191,7 @@ class Node {
   // child.cc
   std::uint64_t emit(Event event, std::uint64_t cause);
   Event event_of(const Child& child, EventKind kind) const;
+  Event own_event(EventKind kind) const;
   void set_state(Child& child, LifeState state, std::uint64_t cause);
   void begin_incarnation(Child& child);
   void begin_start(Child& child);

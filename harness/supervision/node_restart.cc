@@ -24,20 +24,14 @@ void Node::check_auto_shutdown(const Child& ended) {
            (child->presence != Presence::kStopped || child->end_pending);
   });
   if (spec_->auto_shutdown == AutoShutdown::kAllSignificant && others) return;
-  Event event;
-  event.kind = EventKind::kAutoShutdown;
-  event.path = path_;
-  event.incarnation = owner_ != nullptr ? owner_->incarnation : 1;
+  Event event = own_event(EventKind::kAutoShutdown);
   event.text = fmt::format("'{}' has ended", ended.path);
   const std::uint64_t number = emit(event, cause_);
   begin_end(TreeEnd::kAutoShutdown, event.text, number);
 }
 
 void Node::give_up(const std::string& why, std::uint64_t cause) {
-  Event event;
-  event.kind = EventKind::kIntensitySpent;
-  event.path = path_;
-  event.incarnation = owner_ != nullptr ? owner_->incarnation : 1;
+  Event event = own_event(EventKind::kIntensitySpent);
   event.text = fmt::format("more than {} restarts within {}: {}", spec_->intensity,
                            format_duration(static_cast<double>(spec_->period.count())), why);
   const std::uint64_t number = emit(event, cause);
@@ -99,16 +93,16 @@ std::int64_t Node::backoff_of(Child& child) {
   return std::max<std::int64_t>(static_cast<std::int64_t>(delay), 1);
 }
 
-bool Node::count_restart(const Child& child, const std::string& why) {
+bool Node::count_restart(const std::string& why) {
   if (ending_) return false;
   if (!intensity_.spend(tree_.now)) {
-    give_up("'" + child.path + "': " + why, child.last_event);
+    give_up(why, 0);
     return false;
   }
-  Event event = event_of(child, EventKind::kRestart);
+  Event event = own_event(EventKind::kRestart);
   event.budget_left = intensity_.left(tree_.now);
   event.text = why;
-  emit(std::move(event), child.last_event);
+  emit(std::move(event), 0);
   return true;
 }
 

@@ -1,5 +1,7 @@
 #include "harness/supervision/tree_file.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
@@ -25,7 +27,7 @@ const std::vector<std::string> kSupervisorFields{"id",     "strategy",      "int
 const std::vector<std::string> kRoleFields{"restart", "stop", "significant", "type"};
 const std::vector<std::string> kWorkerFields{
     "id",  "command", "restart",   "stop",     "type",    "significant", "env",
-    "cwd", "ready",   "heartbeat", "deadline", "backoff", "crash_loop"};
+    "cwd", "ready",   "heartbeat", "deadline", "backoff", "crash_loop",  "inherit"};
 
 // Reads the fields of one object; keeps the first error, and then does nothing more. A field that
 // is absent leaves its target alone.
@@ -202,6 +204,31 @@ void read_crash_loop(Fields& fields, ChildSpec& child) {
   fields.keep(inner.result());
 }
 
+// Descriptors of ours that the child has too, under the same numbers.
+void read_inherit(Fields& fields, ChildSpec& child) {
+  if (!fields.has("inherit")) return;
+  const json& numbers = fields.at("inherit");
+  if (!numbers.is_array()) {
+    return fields.fail_at("inherit", "must be an array of descriptor numbers, such as [3]");
+  }
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const std::string place = fields.place("inherit") + "/" + std::to_string(i);
+    const bool sane =
+        numbers[i].is_number_unsigned() && numbers[i] >= 3 && numbers[i] <= kMaxDescriptor;
+    if (!sane) {
+      return fields.fail(field_error(place, "must be a descriptor number from 3 to " +
+                                                std::to_string(kMaxDescriptor) + ", not " +
+                                                quoted(numbers[i])));
+    }
+    const int number = numbers[i].get<int>();
+    if (::fcntl(number, F_GETFD) < 0) {
+      return fields.fail(
+          field_error(place, "descriptor " + std::to_string(number) + " is not open here"));
+    }
+    child.descriptors.emplace_back(number, number);
+  }
+}
+
 // What a child is to its supervisor, whether it is a command or a supervisor itself.
 void read_role(Fields& fields, ChildSpec& child) {
   fields.word("restart", child.restart, restart_name,
@@ -234,6 +261,7 @@ void read_worker(Fields& fields, const fs::path& directory, ChildSpec& child) {
   }
   read_backoff(fields, child);
   read_crash_loop(fields, child);
+  read_inherit(fields, child);
 }
 
 Result<SupervisorSpec> read_supervisor(Fields& fields, const fs::path& directory,

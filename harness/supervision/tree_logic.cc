@@ -268,12 +268,11 @@ void TreeLogic::kill(std::int64_t now) {
   });
 }
 
-bool TreeLogic::count_restart(const std::string& path, const std::string& why, std::int64_t now) {
+bool TreeLogic::count_restart(const std::string& supervisor, const std::string& why,
+                              std::int64_t now) {
   bool allowed = false;
   impl_->at(now, [&] {
-    if (const Child* child = impl_->child(path)) {
-      allowed = child->parent->count_restart(*child, why);
-    }
+    if (Node* node = impl_->supervisor(supervisor)) allowed = node->count_restart(why);
   });
   return allowed;
 }

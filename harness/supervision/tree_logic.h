@@ -138,9 +138,9 @@ class TreeLogic {
   void shutdown(std::int64_t now);
   // Kills all at once and ends.
   void kill(std::int64_t now);
-  // Counts a restart that happens below a child (a pool's spare, say) against its supervisor's
-  // intensity; false when that is spent by it: the supervisor then ends.
-  bool count_restart(const std::string& path, const std::string& why, std::int64_t now);
+  // Counts a restart of what is no child (a pool's spare, say) against the intensity of a
+  // supervisor; false when that is spent by it (the supervisor then ends), or was spent before.
+  bool count_restart(const std::string& supervisor, const std::string& why, std::int64_t now);
 
   // Questions.
   std::optional<std::vector<ChildInfo>> which_children(const std::string& supervisor) const;

@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include "harness/worker/death_budget.h"
 #include "harness/worker/lease.h"
 
 namespace crashworthy {
@@ -85,19 +84,6 @@ TEST(LedgerDeathTest, OneJobOfANameAtATime) {
   ledger.lend(kKey, kFirst);
   EXPECT_DEATH(ledger.lend(kKey, kSecond), "bug");
   EXPECT_DEATH(ledger.close(kKey, JobOutcome::kLost, {}), "bug");
-}
-
-TEST(DeathBudget, CountsWhatLiesWithinThePeriod) {
-  DeathBudget budget(2, 100);
-  EXPECT_TRUE(budget.spend(1000));
-  EXPECT_TRUE(budget.spend(1050));
-  EXPECT_TRUE(budget.spend(1100));   // The first is exactly one period old: it no longer counts.
-  EXPECT_FALSE(budget.spend(1149));  // 1050, 1100 and this.
-}
-
-TEST(DeathBudget, OfNothingAllowsNothing) {
-  DeathBudget budget(0, 100);
-  EXPECT_FALSE(budget.spend(5));
 }
 
 TEST(Lease, TellsWhatWasBegunAndWhatIsExecuting) {

@@ -39,13 +39,30 @@ Result<void> check_options(const PoolOptions& options) {
   return {};
 }
 
+// What the workers are to a supervisor. How a worker is started is the pool's matter, so the
+// function's name only has to be there.
+SupervisorSpec workers_of(const PoolOptions& options) {
+  SupervisorSpec spec;
+  spec.intensity = options.intensity;
+  spec.period = options.period;
+  for (int i = 0; i < options.workers; ++i) {
+    ChildSpec worker;
+    worker.id = std::to_string(i);
+    worker.function = "worker";
+    worker.restart = options.restart ? RestartType::kPermanent : RestartType::kTemporary;
+    worker.crash_loop.count = 0;
+    spec.children.push_back(std::move(worker));
+  }
+  return spec;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Executor>> make_worker_pool(const PoolOptions& options, JobFunction function,
                                                    Probe probe) {
   if (auto good = check_options(options); !good) return good.error();
   auto pool = std::make_unique<WorkerPool>(options, std::move(function), probe);
-  if (auto started = pool->start(); !started) return started.error();
+  if (auto started = pool->boot(); !started) return started.error();
   return std::unique_ptr<Executor>(std::move(pool));
 }
 
@@ -54,18 +71,17 @@ WorkerPool::WorkerPool(const PoolOptions& options, JobFunction function, Probe p
       function_(std::move(function)),
       probe_(probe),
       places_(static_cast<std::size_t>(options.workers)),
-      budget_(options.intensity, options.period.count()) {
+      supervisor_(
+          workers_of(options), *this, [this](const Event& event) { on_event(event); }, 0) {
   for (std::size_t i = 0; i < places_.size(); ++i) {
     places_[i].number = static_cast<std::uint32_t>(i);
   }
 }
 
-Result<void> WorkerPool::start() {
-  for (Place& place : places_) {
-    auto worker = fork_worker();
-    if (!worker) return worker.error();
-    activate(place, std::move(*worker));
-  }
+Result<void> WorkerPool::boot() {
+  supervisor_.start(now_ns());
+  carry_out_starts();
+  if (failure_) return *failure_;
   while (options_.restart && spares_.size() < static_cast<std::size_t>(options_.spares)) {
     auto spare = fork_worker();
     if (!spare) return spare.error();
@@ -159,7 +175,7 @@ void WorkerPool::feed(Place& place) {
 // Gives the job to the place; if it does not take it, the job is at the head of its queue again.
 void WorkerPool::hand_out(Place& place, const JobKey& key) {
   const Ledger::Lent lent = ledger_.lend(key, place.holder());
-  const Order order{
+  const WorkerOrder order{
       OrderKind::kJob, place.number, place.incarnation, lent.attempt, key.item, key.part, 0};
   const int refusal = send_order(place.process->socket(), order, lent.job.arguments);
   if (refusal == 0) {
@@ -198,7 +214,7 @@ void WorkerPool::read_answers(Place& place) {
 }
 
 void WorkerPool::take_answer(Place& place) {
-  const Answer& answer = buffer_->answer;
+  const WorkerAnswer& answer = buffer_->answer;
   const JobKey key{answer.item, answer.part};
   const Holder claimed{answer.worker, answer.incarnation};
   if (claimed != place.holder()) return;

@@ -52,7 +52,7 @@ void WorkerPool::activate(Place& place, WorkerProcess process) {
   if (place.incarnation > 1) {
     probe_.emit_for(process.pid(), ProbeEvent::kReplacement, place.who());
   }
-  const Order order{OrderKind::kActivate, place.number, place.incarnation, 0, kNoItem, 0, 0};
+  const WorkerOrder order{OrderKind::kActivate, place.number, place.incarnation, 0, kNoItem, 0, 0};
   place.closed = send_order(process.socket(), order) != 0;
   if (place.closed) process.kill();
   place.full = false;
@@ -73,10 +73,13 @@ void WorkerPool::on_death(Place& place) {
   read_answers(place);  // What it finished is finished.
   settle_held(place, lease, *status);
   place.process.reset();
-  count_death(*status);
+  refill_ = true;
+  last_death_ = status->describe();
+  supervisor_.on_ended(place.process_key, *status, now_ns());
+  check_budget();
   if (failure_) return;
   if (options_.restart) {
-    replace(place);
+    carry_out_starts();
     feed(place);
   } else if (std::none_of(places_.begin(), places_.end(),
                           [](const Place& other) { return other.process.has_value(); })) {
@@ -121,15 +124,33 @@ bool WorkerPool::charge_and_convict(const JobKey& key, WaitStatus status, bool h
   return true;
 }
 
-void WorkerPool::replace(Place& place) {
-  if (!spares_.empty()) {
-    WorkerProcess spare = std::move(spares_.back());
-    spares_.pop_back();
-    return activate(place, std::move(spare));
+void WorkerPool::start(ProcessKey key, const std::string&, const ChildSpec& spec) {
+  starts_.push_back({&places_[std::stoul(spec.id)], key});
+}
+
+void WorkerPool::on_event(const Event& event) {
+  if (event.kind == EventKind::kIntensitySpent) spent_ = true;
+}
+
+// A warm spare, or else a new process.
+Result<WorkerProcess> WorkerPool::next_process() {
+  if (spares_.empty()) return fork_worker();
+  WorkerProcess spare = std::move(spares_.back());
+  spares_.pop_back();
+  return spare;
+}
+
+void WorkerPool::carry_out_starts() {
+  while (!starts_.empty() && !failure_) {
+    const Start start = starts_.front();
+    starts_.pop_front();
+    auto process = next_process();
+    if (!process) return fail(process.error().with_context("start a worker"));
+    const pid_t pid = process->pid();
+    start.place->process_key = start.key;
+    activate(*start.place, std::move(*process));
+    supervisor_.on_started(start.key, pid, now_ns());
   }
-  auto worker = fork_worker();
-  if (!worker) return fail(worker.error().with_context("replace a dead worker"));
-  activate(place, std::move(*worker));
 }
 
 void WorkerPool::on_spare_death(std::size_t index) {
@@ -138,17 +159,19 @@ void WorkerPool::on_spare_death(std::size_t index) {
   if (!status) return fail(status.error());
   probe_.emit_for(pid, ProbeEvent::kWorkerDied, {kSpareWorker, 0}, kNoItem, 0, 0, status->raw());
   spares_.erase(spares_.begin() + static_cast<std::ptrdiff_t>(index));
-  count_death(*status);
+  refill_ = true;
+  last_death_ = status->describe();
+  supervisor_.count_restart("", "a spare has died", now_ns());
+  check_budget();
 }
 
-void WorkerPool::count_death(WaitStatus status) {
-  refill_ = true;
-  if (budget_.spend(now_ns()) || !options_.restart) return;
+void WorkerPool::check_budget() {
+  if (!spent_) return;
   fail({ErrorKind::kGone, 0,
         "the worker pool gave up: more than " + std::to_string(options_.intensity) +
             " deaths of workers within " +
             format_duration(static_cast<double>(options_.period.count())) + ", the last one " +
-            status.describe(),
+            last_death_,
         "raise the intensity if so many deaths are expected"});
 }
 

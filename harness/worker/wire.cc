@@ -10,7 +10,8 @@
 namespace crashworthy {
 namespace {
 
-static_assert(std::is_trivially_copyable_v<Order> && std::is_trivially_copyable_v<Answer>);
+static_assert(std::is_trivially_copyable_v<WorkerOrder> &&
+              std::is_trivially_copyable_v<WorkerAnswer>);
 
 template <std::size_t kCount>
 ssize_t send_parts(int socket, std::array<iovec, kCount>& parts, int flags) {
@@ -46,7 +47,7 @@ iovec out(const void* data, std::size_t size) { return {const_cast<void*>(data),
 
 }  // namespace
 
-int send_order(int socket, const Order& order, std::string_view arguments) {
+int send_order(int socket, const WorkerOrder& order, std::string_view arguments) {
   std::array<iovec, 2> parts{out(&order, sizeof order), out(arguments.data(), arguments.size())};
   return send_parts(socket, parts, MSG_DONTWAIT) < 0 ? errno : 0;
 }
@@ -66,7 +67,7 @@ Received receive_answer(int socket, AnswerBuffer& buffer) {
       MSG_DONTWAIT);
   if (size == 0) return Received::kClosed;
   if (size < 0) return errno == EAGAIN ? Received::kNothing : Received::kMalformed;
-  const Answer& answer = buffer.answer;
+  const WorkerAnswer& answer = buffer.answer;
   const bool whole =
       static_cast<std::size_t>(size) >= sizeof answer && answer.bytes_size <= kMaxPayload &&
       answer.message_size <= kMaxMessage &&
@@ -85,7 +86,7 @@ bool receive_order(int socket, OrderBuffer& buffer) {
 }
 
 bool send_answer(int socket, const ProbeIdentity& who, const JobKey& key, const JobOutput& output) {
-  Answer answer;
+  WorkerAnswer answer;
   answer.worker = who.worker;
   answer.incarnation = who.incarnation;
   answer.item = key.item;

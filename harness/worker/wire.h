@@ -20,7 +20,7 @@ enum class OrderKind : std::uint32_t {
   kJob = 2        // Execute (`item`, `part`) with the arguments that follow.
 };
 
-struct Order {
+struct WorkerOrder {
   OrderKind kind = OrderKind::kJob;
   std::uint32_t worker = 0;
   std::uint32_t incarnation = 0;
@@ -30,7 +30,7 @@ struct Order {
   std::uint32_t reserved = 0;
 };
 
-struct Answer {
+struct WorkerAnswer {
   std::uint32_t worker = 0;
   std::uint32_t incarnation = 0;
   std::uint64_t item = 0;
@@ -44,10 +44,10 @@ struct Answer {
 
 // 0, or the errno of the refusal (EAGAIN: the worker's queue is full; EPIPE, ECONNRESET: it is
 // gone).
-int send_order(int socket, const Order& order, std::string_view arguments = {});
+int send_order(int socket, const WorkerOrder& order, std::string_view arguments = {});
 
 struct AnswerBuffer {
-  Answer answer;
+  WorkerAnswer answer;
   std::array<char, kMaxPayload + kMaxMessage> data;
   JobOutput output() const;  // A copy of what the answer carries.
 };
@@ -57,7 +57,7 @@ Received receive_answer(int socket, AnswerBuffer& buffer);
 // --- The worker's side: blocks. ---
 
 struct OrderBuffer {
-  Order order;
+  WorkerOrder order;
   std::size_t size = 0;
   std::array<char, kMaxPayload> data;
   std::string_view arguments() const { return {data.data(), size}; }

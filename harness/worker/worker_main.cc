@@ -47,7 +47,7 @@ void run_worker(int socket, Lease& lease, const JobFunction& function,
   Job job;
   bool going = true;
   while (going && receive_order(socket, *buffer)) {
-    const Order& order = buffer->order;
+    const WorkerOrder& order = buffer->order;
     if (order.kind == OrderKind::kActivate) {
       who = {order.worker, order.incarnation};
       probe.emit(ProbeEvent::kWorkerReady, who);

@@ -10,9 +10,10 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
-#include "harness/worker/death_budget.h"
+#include "harness/supervision/tree_logic.h"
 #include "harness/worker/ledger.h"
 #include "harness/worker/pool.h"
 #include "harness/worker/wire.h"
@@ -20,7 +21,10 @@
 
 namespace crashworthy {
 
-class WorkerPool final : public Executor {
+// The workers are the children of a supervisor (one_for_one; permanent, or temporary without
+// `restart`), whose logic alone decides who is replaced and when to give up; the pool is the
+// Backend that has the processes.
+class WorkerPool final : public Executor, private Backend {
  public:
   WorkerPool(const PoolOptions& options, JobFunction function, Probe probe);
   ~WorkerPool() override;
@@ -28,7 +32,7 @@ class WorkerPool final : public Executor {
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   // Forks the workers and the spares.
-  Result<void> start();
+  Result<void> boot();
 
   void submit(Job job) override;
   Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override;
@@ -45,6 +49,7 @@ class WorkerPool final : public Executor {
     std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
     bool full = false;                     // Its socket takes no more now.
     bool closed = false;                   // Its socket has ended: it is dying.
+    ProcessKey process_key;                // For the supervisor.
 
     Holder holder() const { return {number, incarnation}; }
     ProbeIdentity who() const { return {number, incarnation}; }
@@ -62,6 +67,19 @@ class WorkerPool final : public Executor {
   void poll_once(std::int64_t until_ns);
   bool poll_events(std::int64_t until_ns);
 
+  // pool_recovery.cc: what the supervisor asks for. Of these, only start() is ever needed: who ends
+  // the pool kills what is left himself.
+  void start(ProcessKey key, const std::string& path, const ChildSpec& spec) override;
+  void stop(ProcessKey) override {}
+  void kill(ProcessKey) override {}
+  void suspend(ProcessKey) override {}
+  void resume(ProcessKey) override {}
+  void forget(std::uint64_t) override {}
+  void on_event(const Event& event);
+  void carry_out_starts();
+  void check_budget();
+  Result<WorkerProcess> next_process();
+
   // pool_recovery.cc: processes that start, die and hang.
   Result<WorkerProcess> fork_worker();
   void forget_all();  // In a forked child.
@@ -69,9 +87,7 @@ class WorkerPool final : public Executor {
   void on_death(Place& place);
   void settle_held(Place& place, const LeaseView& lease, WaitStatus status);
   bool charge_and_convict(const JobKey& key, WaitStatus status, bool hung);
-  void replace(Place& place);
   void on_spare_death(std::size_t index);
-  void count_death(WaitStatus status);
   bool refill_spares();
   std::int64_t overdue_at(const Place& place) const;
   void kill_overdue(std::int64_t now);
@@ -88,7 +104,14 @@ class WorkerPool final : public Executor {
   std::deque<JobKey> queue_;        // Open jobs that nobody holds; redone ones at the head.
   std::deque<JobKey> alone_queue_;  // Those of them that must be alone on their worker.
   std::vector<JobResult> results_;  // Closed, not yet returned by wait().
-  DeathBudget budget_;
+  struct Start {
+    Place* place;
+    ProcessKey key;
+  };
+  std::deque<Start> starts_;  // Asked for by the supervisor, not yet carried out.
+  bool spent_ = false;        // The supervisor has given up.
+  std::string last_death_;
+  TreeLogic supervisor_;
   std::optional<Error> failure_;  // Set once: no job runs any more.
 
   std::vector<pollfd> polls_;
