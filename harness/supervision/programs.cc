@@ -1,15 +1,9 @@
 #include "harness/supervision/programs.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <filesystem>
 #include <map>
-#include <optional>
 #include <string_view>
-#include <utility>
 
 #include "harness/process/program_path.h"
 #include "harness/supervision/function.h"
@@ -18,23 +12,10 @@
 namespace crashworthy {
 namespace {
 
-// What execve(2) would say of `file`, as far as it can be known without executing it; 0: nothing.
-int executable_errno(const std::filesystem::path& file) {
-  struct stat info {};
-  if (::stat(file.c_str(), &info) != 0) return errno;
-  if (!S_ISREG(info.st_mode)) return EACCES;
-  return ::faccessat(AT_FDCWD, file.c_str(), X_OK, AT_EACCESS) == 0 ? 0 : errno;
-}
-
-// As the start does it: a file that may not be executed is remembered, and the search goes on.
 Result<void> look_for(const ChildSpec& spec) {
   const auto candidates = program_candidates(spec.command[0], child_environment(spec));
-  int error = ENOENT;
-  for (const std::string& candidate : candidates) {
-    const int number = executable_errno(spec.directory / candidate);
-    if (number == 0) return {};
-    if (number != ENOENT && number != ENOTDIR) error = number;
-  }
+  const int error = look_for_executable(candidates, spec.directory);
+  if (error == 0) return {};
   return explain_unexecutable(spec.command[0], candidates, spec.directory, error);
 }
 

@@ -36,15 +36,16 @@ ChildSpec when_ready(ChildSpec child, Nanoseconds timeout = 10s) {
 // ---- Boot and end ----
 
 TEST_F(TreeTest, BootsInOrderAndEndsInReverseOrder) {
-  auto tree = boot(supervisor_of({function_child("a", "sleep"), shell_child("b", "sleep 1000")}));
+  auto tree =
+      boot(supervisor_of({function_child("a", "sleep"), command_child("b", {"sleep", "1000"})}));
   ASSERT_TRUE(tree);
   EXPECT_THAT(workers(), SizeIs(2));
   end(&*tree);
   EXPECT_THAT(workers(), IsEmpty());
   EXPECT_THAT(trace(),
               ElementsAre("(root) initial", "a initial", "a ready", "a running", "b initial",
-                          "b ready", "(root) ready", "b running", "(root) running",  //
-                          "b ended: killed by SIGTERM", "b completed",               //
+                          "b ready", "(root) ready", "b running", "(root) running",               //
+                          "(root) order: shutdown", "b ended: killed by SIGTERM", "b completed",  //
                           "a ended: killed by SIGTERM", "a completed", "(root) completed"));
 }
 
@@ -96,8 +97,8 @@ TEST_F(TreeTest, TellsWhyAProgramCannotBeExecuted) {
 }
 
 TEST_F(TreeTest, KillsEverythingWhenItIsDestroyed) {
-  auto tree = boot(supervisor_of(
-      {function_child("a", "ignore_sigterm"), shell_child("b", "setsid sleep 1000 & wait")}));
+  auto tree = boot(supervisor_of({when_ready(function_child("a", "ignore_sigterm")),
+                                  shell_child("b", "setsid sleep 1000 & wait")}));
   ASSERT_TRUE(tree);
   ASSERT_TRUE(run_until(&*tree, [&] { return workers().size() == 3; }));
   tree.reset();
@@ -249,7 +250,9 @@ TEST_F(TreeTest, CarriesOutOrders) {
 }
 
 TEST_F(TreeTest, AnOrderThatTakesTooLongIsCarriedOutLater) {
-  auto tree = boot(supervisor_of({when_ready(function_child("a", "ignore_sigterm"))}));
+  ChildSpec stubborn = when_ready(function_child("a", "ignore_sigterm"));
+  stubborn.stop = StopPolicy{.kind = StopPolicy::Kind::kTime, .time = 200ms};
+  auto tree = boot(supervisor_of({stubborn}));
   ASSERT_TRUE(tree);
   const auto late = tree->stop_child("a", 10ms);
   ASSERT_FALSE(late);
@@ -266,8 +269,9 @@ TEST_F(TreeTest, KillsAChildThatIgnoresItsStop) {
   const std::int64_t before = now_ns();
   end(&*tree);
   EXPECT_GE(now_ns() - before, 200'000'000);
-  EXPECT_THAT(trace(number), ElementsAre("a stop_timeout", "a ended: killed by SIGKILL",
-                                         "a terminated", ::testing::StartsWith("(root)")));
+  EXPECT_THAT(trace(number),
+              ElementsAre("(root) order: shutdown", "a stop_timeout", "a ended: killed by SIGKILL",
+                          "a terminated", ::testing::StartsWith("(root)")));
 }
 
 // ---- Readiness, heartbeats, deadlines ----
@@ -275,7 +279,7 @@ TEST_F(TreeTest, KillsAChildThatIgnoresItsStop) {
 TEST_F(TreeTest, WaitsForTheLineOfAChild) {
   auto tree = boot(supervisor_of(
       {when_ready(shell_child("a", "printf rea >&3; sleep 0.2; echo dy >&3; sleep 1000")),
-       shell_child("b", "sleep 1000")}));
+       command_child("b", {"sleep", "1000"})}));
   ASSERT_TRUE(tree);
   EXPECT_THAT(trace(),
               ElementsAre("(root) initial", "a initial", "a ready", "a running", "a says ready",
@@ -403,7 +407,8 @@ TEST_F(TreeTest, AChildGetsItsDescriptorsAndNoOthers) {
     std::string text;
     const auto is_there = [&] {
       pipe.drain(&text);
-      return text.ends_with('\n');
+      const auto info = tree->logic().find("a");
+      return text.ends_with('\n') && info && info->pid != 0;
     };
     ASSERT_TRUE(run_until(tree, is_there));
     EXPECT_EQ(text, wanted);
