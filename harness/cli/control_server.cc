@@ -320,13 +320,13 @@ void ControlServer::receive(std::int64_t now) {
 }
 
 void ControlServer::send(std::int64_t now) {
-  std::erase_if(state_->clients, [&](auto& entry) {
-    Client& client = entry.second;
-    if (client.out.empty()) return client.done();
-    if (!state_->flush(client)) return true;
-    if (client.out.empty()) client.idle_since = now;
-    return client.done();
-  });
+  for (auto at = state_->clients.begin(); at != state_->clients.end();) {
+    Client& client = at->second;
+    const bool had = !client.out.empty();
+    const bool alive = !had || state_->flush(client);
+    if (had && client.out.empty()) client.idle_since = now;
+    at = alive && !client.done() ? std::next(at) : state_->clients.erase(at);
+  }
 }
 
 }  // namespace crashworthy
