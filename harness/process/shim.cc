@@ -205,7 +205,8 @@ void Shim::State::end() {
 Result<Shim> Shim::create(const ShimSpec& spec) {
   const LaunchSpec launch = to_launch_spec(spec);
   if (auto ok = check_command(launch); !ok) return ok.error();
-  auto candidates = program_candidates(spec.argv[0], spec.environment);
+  auto candidates = spec.program.empty() ? program_candidates(spec.argv[0], spec.environment)
+                                         : std::vector<std::string>{spec.program.string()};
   if (const int error = look_for_executable(candidates, spec.directory); error != 0) {
     return explain_unexecutable(spec.argv[0], candidates, spec.directory, error);
   }

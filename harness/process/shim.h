@@ -25,7 +25,9 @@ namespace crashworthy {
 // signal dispositions, an empty signal mask, 0 = /dev/null, our own stdout and stderr (or the files
 // named here), and no other descriptors but those given to start().
 struct ShimSpec {
-  // argv[0] is looked up in the PATH of `environment` as a shell would, and passed as written.
+  // The file to execute; empty: argv[0] is looked up in the PATH of `environment`, as a shell would.
+  std::filesystem::path program;
+  // Passed as written.
   std::vector<std::string> argv;
   // The whole environment, "NAME=value".
   std::vector<std::string> environment;

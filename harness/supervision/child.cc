@@ -34,6 +34,9 @@ ChildInfo Child::info() const {
   info.started_ns = started_ns;
   info.last_end = last_end;
   info.crash_loop = crash_loop;
+  if (presence == Presence::kStarting) info.due_ns = ready_by;
+  if (presence == Presence::kStopping) info.due_ns = stop_by;
+  if (presence == Presence::kRestarting) info.due_ns = retry_at;
   return info;
 }
 

@@ -229,7 +229,8 @@ Result<void> ProcessBackend::Impl::prepare(Child* child, const ChildSpec& spec) 
   }
   auto function = make_function_command(spec);
   if (!function) return function.error();
-  child->command.argv = {function->program.string()};
+  child->command.program = function->program;
+  child->command.argv = {function->name};
   for (std::string& variable : function->variables) {
     child->command.environment.push_back(std::move(variable));
   }
