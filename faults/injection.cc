@@ -108,6 +108,7 @@ std::optional<Victim> Injection::pick_victim(SubjectView& subject) {
   const VictimRule& rule = fault_.victim;
   std::vector<Victim> candidates;
   const auto add = [&](std::int32_t pid, std::optional<WorkerState> worker) {
+    if (pid == 0) return;
     auto pidfd = subject.open(pid);
     if (pidfd) candidates.push_back({pid, 0, std::move(*pidfd), worker});
   };
@@ -122,7 +123,7 @@ std::optional<Victim> Injection::pick_victim(SubjectView& subject) {
     add(subject.main_pid(), subject.workers().by_pid(subject.main_pid()));
   } else if (rule.role == Role::kSupervisor) {
     if (!subject.supervised()) skip("this arm has no supervisor");
-    if (subject.supervised()) add(subject.main_pid(), std::nullopt);
+    if (subject.supervised()) add(subject.supervisor_pid(), std::nullopt);
   } else {
     for (const pid_t pid : subject.host_pids()) {
       auto pidfd = open_pidfd(pid);

@@ -58,6 +58,7 @@ class FakeSubject : public SubjectView {
   bool isolated() const override { return isolated_; }
   bool isolated_ = false;
   std::int32_t main_pid() const override { return pid_; }
+  std::int32_t supervisor_pid() const override { return pid_; }
   Result<UniqueFd> open(std::int32_t pid) const override { return open_pidfd(pid); }
   std::vector<pid_t> host_pids() const override { return {pid_}; }
 

@@ -60,11 +60,15 @@ class SubjectView {
   // Reads what the probe has by now into the tracker.
   virtual void refresh() = 0;
   virtual const WorkerTracker& workers() const = 0;
-  // True when the subject's main process watches its workers and replaces them.
+  // True when a process of the subject watches others and replaces them.
   virtual bool supervised() const = 0;
   // True when its workers are processes of their own: then its main process is no worker.
   virtual bool isolated() const = 0;
-  virtual std::int32_t main_pid() const = 0;  // As the subject sees it.
+  // Of the process that does the work where there are no isolated workers, as the subject sees it;
+  // 0 when there is none now (it is being restarted).
+  virtual std::int32_t main_pid() const = 0;
+  // Of the process that watches and replaces, where supervised().
+  virtual std::int32_t supervisor_pid() const = 0;
   // A pidfd by the pid as the subject sees it; kGone when there is none in its tree.
   virtual Result<UniqueFd> open(std::int32_t pid) const = 0;
   virtual std::vector<pid_t> host_pids() const = 0;  // Live processes of the tree, main first.

@@ -1,6 +1,7 @@
 // The commands of the program, one function each; each returns the exit code.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,9 +19,28 @@ struct RunArguments {
   bool json = false;
   bool quiet = false;
   bool disarm = false;
+  bool supervise = false;  // Add the arm `restart`.
   std::string fault;
   std::vector<std::string> victim, when, set;  // KEY=VALUE
   std::vector<std::string> inputs, outputs;    // Globs
+};
+
+struct SuperviseArguments {
+  std::string file;
+  std::string events;
+  std::string log;
+  std::string socket;
+  std::optional<std::uint64_t> seed;
+  bool quiet = false;
+  bool check = false;
+};
+
+struct CtlArguments {
+  std::string socket;
+  std::string command;
+  std::string id;
+  std::optional<std::chrono::nanoseconds> timeout;
+  bool json = false;
 };
 
 int run_command(const RunArguments& arguments);
@@ -29,6 +49,8 @@ int compare_command(const std::string& base, const std::string& contender, bool 
                     bool markdown);
 int faults_command(const std::string& name, bool json);
 int doctor_command(bool json);
+int supervise_command(const SuperviseArguments& arguments);
+int ctl_command(CtlArguments arguments);
 
 // Prints what could not be done, why, and what to try; returns the exit code of its kind.
 int fail(const Error& error);

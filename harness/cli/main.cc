@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/cli/commands.h"
+#include "harness/os/clock.h"
 #include "harness/os/json_fields.h"
 
 namespace crashworthy {
@@ -34,6 +35,8 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   run->add_flag("--quiet", arguments.quiet, "One line of result, no progress");
   run->add_flag("--disarm", arguments.disarm,
                 "Do everything but fire the faults: must come out not_activated");
+  run->add_flag("--supervise", arguments.supervise,
+                "Also run the command under a supervision tree that restarts it (arm: restart)");
   run->add_option("--fault", arguments.fault,
                   "Fault for the command, NAME[@POINT] (see: crashworthy faults)");
   run->add_option("--victim", arguments.victim, "Whom it strikes, KEY=VALUE")
@@ -51,8 +54,65 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       "  crashworthy run --blocks 3 --seed 7 --out /tmp/first experiment.json\n"
       "  crashworthy run --fault process.kill --inputs 'in/*.jpg' --outputs 'out/*.png' -- "
       "./my_pipeline in/ out/\n"
+      "  crashworthy run --supervise --fault process.kill --when after=1s --blocks 5 -- "
+      "./my_pipeline in/ out/\n"
       "Exit codes: 0 pass, 1 an expectation is false, 3 inconclusive, 5 harness error, 64 wrong "
       "usage, 77 a capability is missing here.");
+}
+
+void add_supervise(CLI::App& app, SuperviseArguments& arguments) {
+  CLI::App* supervise = app.add_subcommand(
+      "supervise", "Run a supervision tree of processes in the foreground (also as pid 1)");
+  supervise->add_option("tree", arguments.file, "The tree file")
+      ->type_name("TREE.json")
+      ->required();
+  supervise->add_option("--events", arguments.events,
+                        "Append every event to this file, as a JSON line each");
+  supervise->add_option("--log", arguments.log,
+                        "Append the lifecycle log to this file (default: it goes to stderr)");
+  supervise->add_option("--socket", arguments.socket,
+                        "Listen here for crashworthy ctl; only for the same user");
+  supervise->add_option("--seed", arguments.seed, "Seed of the back-off's jitter");
+  supervise->add_flag("--quiet", arguments.quiet, "No lifecycle log on stderr");
+  supervise->add_flag("--check", arguments.check, "Check the tree file and its programs, only");
+  supervise->footer(
+      "SIGTERM, SIGINT, SIGQUIT and SIGHUP stop the tree in order; a second one kills it. stdout\n"
+      "and stderr of the children are ours.\n"
+      "Examples:\n"
+      "  crashworthy supervise --check tree.json\n"
+      "  crashworthy supervise tree.json --events events.jsonl --socket ctl.sock\n"
+      "  docker run ... crashworthy supervise /etc/tree.json\n"
+      "Exit codes: 0 ended as asked, or by auto_shutdown; 1 it gave up: too many restarts, or the\n"
+      "first start failed; 5 harness error; 64 wrong usage, or a wrong tree file.");
+}
+
+void add_ctl(CLI::App& app, CtlArguments& arguments, std::string& timeout) {
+  CLI::App* ctl = app.add_subcommand("ctl", "Ask a running tree, or tell it what to do");
+  ctl->add_option("socket", arguments.socket, "Its --socket")->type_name("SOCKET")->required();
+  ctl->add_option("command", arguments.command,
+                  "tree, status [ID], stop ID, restart ID, suspend ID, resume ID")
+      ->required();
+  ctl->add_option("id", arguments.id,
+                  "A child: its path from the root (inner/worker), or an id that is unique");
+  ctl->add_flag("--json", arguments.json, "Print the answer as JSON");
+  ctl->add_option("--timeout", timeout,
+                  "How long to wait for the answer (default: 10s, for orders 60s)");
+  ctl->footer(
+      "Examples:\n"
+      "  crashworthy ctl ctl.sock tree\n"
+      "  crashworthy ctl ctl.sock restart inner/worker\n"
+      "  crashworthy ctl ctl.sock stop worker --timeout 5s\n"
+      "  crashworthy ctl ctl.sock status --json\n"
+      "Exit codes: 0 done, 1 refused, 5 no answer, 64 wrong usage.");
+}
+
+int run_ctl(CtlArguments arguments, const std::string& timeout) {
+  if (timeout.empty()) return ctl_command(std::move(arguments));
+  auto bound = parse_duration(timeout);
+  if (!bound) return fail(bound.error().with_context("--timeout"));
+  if (*bound > std::chrono::hours(24 * 365)) return fail(usage_error("--timeout: at most 8760h"));
+  arguments.timeout = *bound;
+  return ctl_command(std::move(arguments));
 }
 
 int dispatch(int argc, char** argv) {
@@ -91,6 +151,11 @@ int dispatch(int argc, char** argv) {
   CLI::App* doctor =
       app.add_subcommand("doctor", "Say what this machine allows, and how noisy it is");
   doctor->add_flag("--json", json, "Print as JSON");
+  SuperviseArguments supervise;
+  add_supervise(app, supervise);
+  CtlArguments ctl;
+  std::string ctl_timeout;
+  add_ctl(app, ctl, ctl_timeout);
   if (argc > 1 && argv[1][0] != '-') {
     std::vector<std::string> commands;
     for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
@@ -110,6 +175,8 @@ int dispatch(int argc, char** argv) {
   if (app.got_subcommand("report")) return report_command(directory, dump, json);
   if (app.got_subcommand("compare")) return compare_command(base, contender, json, markdown);
   if (app.got_subcommand("faults")) return faults_command(fault, json);
+  if (app.got_subcommand("supervise")) return supervise_command(supervise);
+  if (app.got_subcommand("ctl")) return run_ctl(std::move(ctl), ctl_timeout);
   return doctor_command(json);
 }
 

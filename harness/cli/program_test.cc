@@ -125,6 +125,42 @@ TEST_F(Program, TestsAnyCommand) {
       << "a trial never writes into the user's directory";
 }
 
+// The same command bare and under a supervision tree: what was killed is done by the next
+// incarnation, and the tree's own process is another victim.
+TEST_F(Program, ASupervisedCommandIsRestarted) {
+  const std::vector<std::string> command = {
+      "--", "sh", "-c", "for i in 1 2 3 4; do echo $i > out/$i; sleep 0.05; done"};
+  const auto run_with = [&](const char* out, std::vector<std::string> options) {
+    std::vector<std::string> words = {"run",   "--quiet",   "--blocks",    "2",
+                                      "--out", out,         "--supervise", "--seed",
+                                      "1",     "--outputs", "out/*"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), command.begin(), command.end());
+    return crashworthy(words);
+  };
+  const Finished run = run_with("r", {"--fault", "process.kill", "--when", "after=100ms"});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+  json cells = summary("r")["cells"];
+  ASSERT_EQ(cells.size(), 4u) << cells;
+  for (const json& cell : cells) {
+    const bool faulted = cell["fault"] != "none";
+    const bool lost = cell["arm"] == "bare" && faulted;
+    EXPECT_EQ(cell["confirmed"], faulted ? 2 : 0) << cell;
+    EXPECT_EQ(cell["items"]["ok"] == 8, !lost) << cell;
+    EXPECT_EQ(cell["items"]["unfinished"] == 0, !lost) << cell;
+  }
+  const Finished supervisor = run_with(
+      "s", {"--fault", "process.kill", "--victim", "role=supervisor", "--when", "after=100ms"});
+  EXPECT_EQ(supervisor.exit_code, 3) << "the bare arm has no supervisor" << supervisor.err;
+  for (const json& cell : summary("s")["cells"]) {
+    if (cell["arm"] != "restart" || cell["fault"] == "none") continue;
+    EXPECT_EQ(cell["confirmed"], 2) << cell;
+    EXPECT_GT(cell["items"]["unfinished"], 0) << "nobody restarts the supervisor";
+  }
+  const Finished cost = run_with("c", {});
+  EXPECT_EQ(cost.exit_code, 0) << "without a fault: what it costs" << cost.out << cost.err;
+}
+
 TEST_F(Program, ACommandsInputsAreNotItsOutputs) {
   for (const char* name : {"in/a", "in/b"}) write(name, std::string("content of ") + name);
   const Finished run =

@@ -43,8 +43,8 @@ Result<json> key_values(const std::vector<std::string>& words, const char* optio
   return object;
 }
 
-// The experiment that --fault and a command stand for, as a file would say it.
-Result<json> command_document(const RunArguments& arguments) {
+// The fault that the options stand for, as a file would say it.
+Result<json> fault_document(const RunArguments& arguments) {
   json fault{{"fault", arguments.fault}, {"name", arguments.fault}};
   const std::tuple<const char*, const char*, const std::vector<std::string>*> parts[] = {
       {"victim", "--victim", &arguments.victim},
@@ -56,6 +56,17 @@ Result<json> command_document(const RunArguments& arguments) {
     if (!object) return object.error();
     fault[key] = *object;
   }
+  return fault;
+}
+
+// The experiment that --fault, --supervise and a command stand for, as a file would say it.
+Result<json> command_document(const RunArguments& arguments) {
+  json faults = json::array();
+  if (!arguments.fault.empty()) {
+    auto fault = fault_document(arguments);
+    if (!fault) return fault.error();
+    faults.push_back(*fault);
+  }
   std::string name = fs::path(arguments.words[0]).filename().string();
   for (char& c : name) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-') c = '_';
@@ -63,13 +74,18 @@ Result<json> command_document(const RunArguments& arguments) {
   json subject{{"command", arguments.words}};
   if (!arguments.inputs.empty()) subject["inputs"] = arguments.inputs;
   if (!arguments.outputs.empty()) subject["outputs"] = arguments.outputs;
-  return json{{"experiment", name.substr(0, 64)},
-              {"subject", subject},
-              {"arms", {{{"name", "bare"}}}},
-              {"faults", json::array({fault})}};
+  json arms = json::array({{{"name", "bare"}}});
+  if (arguments.supervise) arms.push_back({{"name", "restart"}, {"supervision", "restart"}});
+  return json{
+      {"experiment", name.substr(0, 64)}, {"subject", subject}, {"arms", arms}, {"faults", faults}};
 }
 
 Result<ExperimentFile> from_command(const RunArguments& arguments) {
+  const bool fault_options =
+      !arguments.victim.empty() || !arguments.when.empty() || !arguments.set.empty();
+  if (arguments.fault.empty() && fault_options) {
+    return usage_error("--victim, --when and --set belong to --fault", "add --fault NAME");
+  }
   if (arguments.words.empty())
     return usage_error("no command to test",
                        "write it after --: crashworthy run --fault process.kill -- ./program");
@@ -93,7 +109,8 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   }
   if (command_options) {
     return usage_error(
-        "--victim, --when, --set, --inputs and --outputs belong to --fault and a command",
+        "--supervise, --victim, --when, --set, --inputs and --outputs belong to --fault and a "
+        "command",
         "write them into the experiment file, or give --fault NAME");
   }
   return read_experiment_file(arguments.words[0]);
@@ -117,7 +134,8 @@ void print_result(const RunArguments& arguments, const RunResult& result) {
 }  // namespace
 
 int run_command(const RunArguments& arguments) {
-  auto file = arguments.fault.empty() ? from_file(arguments) : from_command(arguments);
+  const bool command = !arguments.fault.empty() || arguments.supervise;
+  auto file = command ? from_command(arguments) : from_file(arguments);
   if (!file) return fail(file.error());
   RunOptions options;
   options.out = arguments.out;

@@ -256,9 +256,14 @@ Result<void> read_supervision(const json& value, const std::string& pointer, Arm
     arm.supervision = Supervision::kIsolate;
     return {};
   }
+  if (value == "restart") {
+    arm.supervision = Supervision::kRestart;
+    return {};
+  }
   if (value.is_string()) {
     return field_error(pointer, "unknown supervision " + quoted(value),
-                       "write \"none\", \"isolate\" or {\"strategy\": \"one_for_one\"}");
+                       "write \"none\", \"isolate\", \"restart\" or "
+                       "{\"strategy\": \"one_for_one\"}");
   }
   if (auto e = failed(require_object(value, pointer, {"strategy", "intensity", "period"})))
     return *e;
@@ -293,9 +298,11 @@ Result<ArmSpec> read_arm(const json& object, const std::string& pointer,
     if (auto e = failed(read_supervision(object["supervision"], pointer + "/supervision", arm)))
       return *e;
   }
-  if (arm.supervision != Supervision::kNone && subject.pipeline != "tiles") {
+  const bool whole =
+      arm.supervision == Supervision::kNone || arm.supervision == Supervision::kRestart;
+  if (!whole && subject.pipeline != "tiles") {
     return field_error(pointer + "/supervision", "only the pipeline 'tiles' has isolated workers",
-                       "use \"none\"");
+                       "use \"none\" or \"restart\"");
   }
   if (auto e =
           failed(assign(arm.workers, read_integer(object, pointer, "workers", 2, 1, kMaxWorkers))))
@@ -433,6 +440,8 @@ const char* supervision_name(Supervision supervision) {
       return "none";
     case Supervision::kIsolate:
       return "isolate";
+    case Supervision::kRestart:
+      return "restart";
     case Supervision::kSupervised:
       return "one_for_one";
   }

@@ -16,14 +16,19 @@
 
 namespace crashworthy {
 
-enum class Supervision { kNone, kIsolate, kSupervised };
+enum class Supervision {
+  kNone,
+  kIsolate,    // Worker processes that are not replaced. Pipelines of ours only, as the next.
+  kRestart,    // The whole command, restarted by `crashworthy supervise` until it completes.
+  kSupervised  // Worker processes that are replaced, and their items given out again.
+};
 
 struct ArmSpec {
   std::string name;
   Supervision supervision = Supervision::kNone;
   int workers = 2;
   int spares = 1;
-  int intensity = 100;  // Of kSupervised: deaths allowed within `period`.
+  int intensity = 100;  // Of kRestart and kSupervised: restarts allowed within `period`.
   std::string period = "10s";
   std::vector<std::string> arguments;  // Further words of the command line in this arm.
 };

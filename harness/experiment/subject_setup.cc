@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "harness/experiment/environment.h"
@@ -188,23 +189,14 @@ std::vector<std::string> make_environment(const PreparedSubject& subject, const 
 std::vector<std::string> tiles_arguments(const PreparedSubject& subject, const ArmSpec& arm,
                                          const fs::path& output) {
   const SubjectSpec& spec = subject.spec;
-  std::vector<std::string> argv{subject.program.string(),
-                                "--list",
-                                subject.list_file.string(),
-                                "--output",
-                                output.string(),
-                                "--tile",
-                                spec.tile,
-                                "--ops",
-                                spec.operations,
-                                "--supervision",
-                                supervision_name(arm.supervision),
-                                "--workers",
-                                std::to_string(arm.workers),
-                                "--producers",
-                                std::to_string(spec.producers),
-                                "--max-demand",
-                                std::to_string(spec.max_demand)};
+  std::vector<std::string> argv{
+      subject.program.string(), "--list", subject.list_file.string(), "--output", output.string(),
+      "--tile", spec.tile, "--ops", spec.operations, "--supervision",
+      // What restarts the whole command is no matter of the pipeline.
+      supervision_name(arm.supervision == Supervision::kRestart ? Supervision::kNone
+                                                                : arm.supervision),
+      "--workers", std::to_string(arm.workers), "--producers", std::to_string(spec.producers),
+      "--max-demand", std::to_string(spec.max_demand)};
   for (const Batcher& batcher : spec.batchers) {
     argv.insert(argv.end(), {"--batcher", fmt::format("{}:{}:{}", batcher.name, batcher.concurrency,
                                                       batcher.size)});
@@ -286,6 +278,28 @@ Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& a
   }
   setup.argv.insert(setup.argv.end(), arm.arguments.begin(), arm.arguments.end());
   return setup;
+}
+
+Result<void> put_under_restart(const ArmSpec& arm, const fs::path& scratch,
+                               const std::vector<int>& descriptors, TrialSetup& setup) {
+  auto program = find_helper("crashworthy");
+  if (!program) return program.error();
+  nlohmann::json command{{"id", "command"},
+                         {"command", setup.argv},
+                         {"restart", "transient"},
+                         {"significant", true},
+                         {"inherit", descriptors}};
+  const nlohmann::json tree{{"intensity", arm.intensity},
+                            {"period", arm.period},
+                            {"auto_shutdown", "any_significant"},
+                            {"children", {std::move(command)}}};
+  const fs::path file = scratch / "tree.json";
+  setup.events = scratch / "supervision.jsonl";
+  setup.argv = {program->string(), "supervise",           "--quiet",
+                "--events",        setup.events.string(), file.string()};
+  setup.complete_codes = {0};
+  return write_file_atomically(
+      file, tree.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace crashworthy

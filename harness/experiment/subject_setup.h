@@ -37,11 +37,19 @@ struct TrialSetup {
   std::vector<std::string> patterns;  // Of the outputs, relative to the root; none: all.
   std::vector<int>
       complete_codes;  // Exit codes with which the subject ends when it has run to its end.
+  // Supervision::kRestart: where `crashworthy supervise` writes what happens to the command.
+  std::filesystem::path events;
 };
 
 // Makes the trial's own directory below `scratch` and fills it: inputs, empty output directories,
 // TMPDIR, HOME.
 Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& arm,
                                 const std::filesystem::path& scratch);
+
+// Puts the command of a Supervision::kRestart under `crashworthy supervise`, which restarts it
+// until it completes and knows nothing of items. `descriptors`: the numbers that the command must
+// have.
+Result<void> put_under_restart(const ArmSpec& arm, const std::filesystem::path& scratch,
+                               const std::vector<int>& descriptors, TrialSetup& setup);
 
 }  // namespace crashworthy

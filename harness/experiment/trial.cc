@@ -18,6 +18,7 @@
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
 #include "harness/process/launcher.h"
+#include "harness/process/process_tree.h"
 
 namespace crashworthy {
 namespace {
@@ -29,6 +30,7 @@ constexpr std::int64_t kDrainEveryNs = 100'000'000;
 constexpr std::size_t kRingCapacity = 1 << 17;
 constexpr std::streamoff kStderrTail = 2000;
 constexpr std::chrono::seconds kGoneBound(10);
+constexpr int kCommandDepth = 3;  // Of a restarted command, below `crashworthy supervise`.
 // Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
 constexpr int kRingNumber = 100;
 constexpr int kEventNumber = 101;
@@ -167,6 +169,13 @@ class Trial : private SubjectView {
         launch.environment.push_back(extra->second + std::to_string(kInjectionNumber));
       }
     }
+    if (spec_.arm->supervision == Supervision::kRestart) {
+      std::vector<int> numbers;
+      for (const auto& [ours, number] : launch.descriptors) numbers.push_back(number);
+      if (auto put = put_under_restart(*spec_.arm, spec_.scratch, numbers, setup_); !put)
+        return put;
+      launch.argv = setup_.argv;
+    }
     launch.stdout_file = spec_.scratch / "stdout";
     launch.stderr_file = spec_.scratch / "stderr";
     launched_ns_ = now_ns();
@@ -304,7 +313,22 @@ class Trial : private SubjectView {
       evidence.ends.push_back(
           {record.pid, WaitStatus::from_raw(static_cast<int>(record.value)), record.time_ns});
     }
+    add_supervision_events(evidence.ends);
     injection_->finish(evidence);
+  }
+
+  // How the command's incarnations ended, as `crashworthy supervise` saw it.
+  void add_supervision_events(std::vector<ObservedEnd>& ends) {
+    if (setup_.events.empty()) return;
+    std::ifstream file(setup_.events);
+    for (std::string line; std::getline(file, line);) {
+      json event = json::parse(line, nullptr, false);
+      if (!event.is_object()) continue;  // The last one, cut off by a fault.
+      if (event.value("event", "") == "ended" && event.contains("raw_status")) {
+        ends.push_back({event.value("pid", 0), WaitStatus::from_raw(event.value("raw_status", 0)),
+                        event.value("time_ns", std::int64_t{0})});
+      }
+    }
   }
 
   Result<void> judge() {
@@ -436,9 +460,33 @@ class Trial : private SubjectView {
       failure_ = written.error();
   }
   const WorkerTracker& workers() const override { return tracker_; }
-  bool isolated() const override { return spec_.arm->supervision != Supervision::kNone; }
-  bool supervised() const override { return spec_.arm->supervision == Supervision::kSupervised; }
-  std::int32_t main_pid() const override { return main_pid_; }
+  bool restarts() const { return spec_.arm->supervision == Supervision::kRestart; }
+  bool isolated() const override {
+    return spec_.arm->supervision == Supervision::kIsolate ||
+           spec_.arm->supervision == Supervision::kSupervised;
+  }
+  bool supervised() const override {
+    return spec_.arm->supervision == Supervision::kSupervised || restarts();
+  }
+  std::int32_t supervisor_pid() const override { return main_pid_; }
+  std::int32_t main_pid() const override {
+    if (!restarts()) return main_pid_;
+    // supervise -> the two processes of the command's shim -> the command.
+    std::vector<TreeProcess> level{{subject_->main_pid(), 0}};
+    for (int depth = 0; depth < kCommandDepth && !level.empty(); ++depth) {
+      level = children_among(descendants_of(subject_->main_pid()), level[0].pid);
+    }
+    if (level.empty()) return 0;
+    return pid_in_own_namespace(level[0].pid).value_or(0);
+  }
+  static std::vector<TreeProcess> children_among(const std::vector<TreeProcess>& processes,
+                                                 pid_t parent) {
+    std::vector<TreeProcess> children;
+    for (const TreeProcess& process : processes) {
+      if (process.parent == parent) children.push_back(process);
+    }
+    return children;
+  }
   Result<UniqueFd> open(std::int32_t pid) const override { return subject_->open_process(pid); }
   std::vector<pid_t> host_pids() const override { return subject_->descendants(); }
 

@@ -12,7 +12,7 @@
 
 namespace crashworthy {
 
-inline constexpr int kMaxJsonDepth = 64;
+inline constexpr int kMaxJsonDepth = 96;
 
 // Parses `text`; what is no JSON, or nested deeper than kMaxJsonDepth, is a kUsage error with the
 // place.

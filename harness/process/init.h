@@ -11,14 +11,19 @@
 //   one or both stopped    -> the end of the lifeline wakes them (a signal from the kernel)
 //   command's tree ends    -> the reaper says so and ends, then the outer
 // Whoever sees it ends all of the tree before it ends itself.
+//
+// `--shim` makes the same two without a namespace, but for a reaper that starts the command when it
+// is ordered to, again and again, and does not end with the command's tree.
 #pragma once
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "harness/os/result.h"
@@ -36,8 +41,9 @@ struct Command {
   };
   pid_t harness = 0;
   std::optional<Containment> forced;
-  std::uint64_t core_limit = 0;
-  std::string bytes;  // What the pointers below point into.
+  std::optional<std::uint64_t> core_limit;  // Empty: as inherited.
+  bool is_shim = false;                     // Executed when ordered, any number of times.
+  std::string bytes;                        // What the pointers below point into.
   const char* directory = nullptr;
   std::vector<const char*> candidates;
   std::vector<char*> argv;  // These two end in a null pointer.
@@ -53,9 +59,10 @@ struct ExecFailure {
   std::int32_t error = 0;
 };
 
-// Forks and executes the command. The child writes an ExecFailure to `failure`, which closes when
-// the command is executed. `join` is the cgroup.procs to enter, or -1.
-Result<pid_t> start_command(const Command& command, int failure, int join);
+// Forks and executes the command with `descriptors`. The child writes an ExecFailure to `failure`,
+// which closes when the command is executed. `join` is the cgroup.procs to enter, or -1.
+Result<pid_t> start_command(const Command& command, std::vector<Command::Descriptor> descriptors,
+                            int failure, int join);
 
 // What the reaper is given.
 struct ReaperStart {
@@ -73,6 +80,8 @@ Result<pid_t> start_reaper(const ReaperStart& start);
 
 // The life of a reaper that is set up.
 [[noreturn]] void run_reaper(const ReaperStart& start);
+// The same for a shim, until its tree must end.
+void run_shim_reaper(const ReaperStart& start);
 
 // What a reaper writes to `setup`: 0, or what refused the namespace.
 struct SetupResult {
@@ -82,6 +91,19 @@ struct SetupResult {
 // The first thing a reaper does in a new pid namespace: own ids, private mounts, a fresh /proc.
 // Returns 0 or the errno of what makes the namespace useless; a refused /proc is only a note.
 int enter_namespaces(uid_t uid, gid_t gid, bool user_namespace, std::string* note);
+
+// How long to wait between two passes over a tree: longer and longer while nothing changes.
+class PassPause {
+ public:
+  explicit PassPause(int first_ms = 5) : first_ms_(first_ms), ms_(first_ms) {}
+  int next_ms() { return std::exchange(ms_, std::min(2 * ms_, kLongestMs)); }
+  void shorten() { ms_ = first_ms_; }
+
+ private:
+  static constexpr int kLongestMs = 500;  // For what cannot be killed yet (uninterruptible sleep).
+  int first_ms_;
+  int ms_;
+};
 
 // Kills everything below this process, adopted orphans too, and reaps it until none is left; then
 // removes the cgroup. For the levels without a namespace.
@@ -96,7 +118,7 @@ UniqueFd make_child_signal();
 // Puts /dev/null in the place of descriptors 0, 1 and 2, so that no pipe of the subject stays open.
 void let_go_of_output();
 
-int run_launch();
+int run_outer(bool is_shim);
 int run_guard(const char* path);
 
 }  // namespace crashworthy

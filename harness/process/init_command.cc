@@ -1,6 +1,7 @@
 // Everything that happens between fork and exec of the command: async-signal-safe calls only.
 // Before the fork: the reading of the command, so that nothing is allocated after it.
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -72,7 +73,7 @@ Result<Command> read_command(int spec) {
   if (header.forced_containment >= 0) {
     command.forced = static_cast<Containment>(header.forced_containment);
   }
-  command.core_limit = header.core_limit;
+  if (header.limits_core != 0) command.core_limit = header.core_limit;
   command.bytes = *std::move(bytes);
   std::size_t at = sizeof header;
   if (!take_descriptors(header, &at, &command)) return bad_spec();
@@ -144,16 +145,24 @@ int execute_first(const Command& command) {
   return error;
 }
 
-[[noreturn]] void become_command(const Command& command, Command::Descriptor* descriptors,
-                                 int failure, int join) {
+[[noreturn]] void become_command(const Command& command,
+                                 std::vector<Command::Descriptor>* descriptors, int failure,
+                                 int join, pid_t reaper) {
   if (::setsid() < 0) fail(failure, Stage::kSession, errno);
+  if (command.is_shim) {
+    // Somebody may kill both processes of the shim at once: then nobody is left to do it.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != reaper) ::_exit(127);
+  }
   if (join >= 0 && ::write(join, "0", 1) != 1) fail(failure, Stage::kJoinCgroup, errno);
-  const rlimit core{command.core_limit, command.core_limit};
-  if (::setrlimit(RLIMIT_CORE, &core) != 0) fail(failure, Stage::kCoreLimit, errno);
+  if (command.core_limit) {
+    const rlimit core{*command.core_limit, *command.core_limit};
+    if (::setrlimit(RLIMIT_CORE, &core) != 0) fail(failure, Stage::kCoreLimit, errno);
+  }
   if (command.directory != nullptr && ::chdir(command.directory) != 0) {
     fail(failure, Stage::kDirectory, errno);
   }
-  const int moved = place_descriptors(descriptors, command.descriptors.size(), failure);
+  const int moved = place_descriptors(descriptors->data(), descriptors->size(), failure);
   if (moved < 0) fail(failure, Stage::kDescriptors, errno);
   reset_signals();
   fail(moved, Stage::kExecute, execute_first(command));
@@ -161,10 +170,11 @@ int execute_first(const Command& command) {
 
 }  // namespace
 
-Result<pid_t> start_command(const Command& command, int failure, int join) {
-  std::vector<Command::Descriptor> descriptors = command.descriptors;  // The child changes them.
+Result<pid_t> start_command(const Command& command, std::vector<Command::Descriptor> descriptors,
+                            int failure, int join) {
+  const pid_t self = ::getpid();
   const pid_t pid = ::fork();
-  if (pid == 0) become_command(command, descriptors.data(), failure, join);
+  if (pid == 0) become_command(command, &descriptors, failure, join, self);
   if (pid < 0) return system_error("fork", errno);
   return pid;
 }

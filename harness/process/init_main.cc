@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
   // An ignored SIGCHLD, inherited from the harness, would let the kernel reap in our place.
   ::signal(SIGCHLD, SIG_DFL);
   // _exit: nothing of this process is worth a clean-up that could take time.
-  if (argc >= 2 && std::strcmp(argv[1], "--launch") == 0) ::_exit(crashworthy::run_launch());
+  if (argc >= 2 && std::strcmp(argv[1], "--launch") == 0) ::_exit(crashworthy::run_outer(false));
+  if (argc >= 2 && std::strcmp(argv[1], "--shim") == 0) ::_exit(crashworthy::run_outer(true));
   if (argc == 3 && std::strcmp(argv[1], "--guard") == 0) ::_exit(crashworthy::run_guard(argv[2]));
   std::fprintf(stderr, "crashworthy-init is started by crashworthy, not by hand\n");
   return 64;

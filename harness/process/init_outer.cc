@@ -189,17 +189,15 @@ void let_go_of_output() {
 }
 
 void end_descendants(int cgroup) {
-  constexpr int kFirstPauseMs = 5;
-  constexpr int kLongestPauseMs = 500;  // For what cannot be killed yet (an uninterruptible sleep).
   const UniqueFd children = make_child_signal();
-  for (int pause = kFirstPauseMs;; pause = std::min(2 * pause, kLongestPauseMs)) {
+  for (PassPause pause;;) {
     if (cgroup >= 0) kill_cgroup(cgroup);
-    kill_descendants(::getpid());
+    signal_descendants(::getpid(), {SIGKILL});
     pid_t reaped = 0;
-    while ((reaped = ::waitpid(-1, nullptr, WNOHANG)) > 0) pause = kFirstPauseMs;
+    while ((reaped = ::waitpid(-1, nullptr, WNOHANG)) > 0) pause.shorten();
     if (reaped < 0 && errno == ECHILD) break;
     pollfd poll_fd{children.get(), POLLIN, 0};
-    ::poll(&poll_fd, 1, pause);
+    ::poll(&poll_fd, 1, pause.next_ms());
     char drained[1024];
     (void)!::read(children.get(), drained, sizeof drained);
   }
@@ -209,13 +207,16 @@ void end_descendants(int cgroup) {
   remove_cgroup(cgroup);
 }
 
-int run_launch() {
-  const auto command = read_command(kSpecFd);
+int run_outer(bool is_shim) {
+  auto command = read_command(kSpecFd);
   for (int fd = kControlFd;
        command && fd < kFirstSubjectFd + static_cast<int>(command->descriptors.size()); ++fd) {
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
-  if (command) return Outer(*command).run();
+  if (command) {
+    command->is_shim = is_shim;
+    return Outer(*command).run();
+  }
   Message message;
   message.stage = Stage::kProtocol;
   message.error = command.error().sys_errno;

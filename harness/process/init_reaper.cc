@@ -1,4 +1,6 @@
-// The reaper: starts the command, reaps everything, reports every end.
+// The reaper of a subject: starts the command, reaps everything, reports every end.
+#include "harness/process/init_reaper.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,7 +11,6 @@
 #include <csignal>
 #include <cstring>
 #include <iterator>
-#include <span>
 
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
@@ -18,22 +19,90 @@
 #include "harness/process/message.h"
 
 namespace crashworthy {
+
+std::optional<Reaper::Ready> Reaper::wait(short control_events, int timeout_ms) {
+  pollfd fds[] = {
+      {kLaunchLifelineFd, POLLIN, 0}, {start_.harness, POLLIN, 0},
+      {start_.outer, POLLIN, 0},      {children_.get(), POLLIN, 0},
+      {failure_.get(), POLLIN, 0},    {control_events != 0 ? kControlFd : -1, control_events, 0}};
+  while (::poll(fds, std::size(fds), timeout_ms) < 0) {
+  }
+  if (fds[0].revents != 0 || fds[1].revents != 0 || fds[2].revents != 0) return std::nullopt;
+  return Ready{fds[4].revents != 0, fds[3].revents != 0, fds[5].revents != 0,
+               (fds[5].revents & POLLHUP) != 0};
+}
+
+std::optional<ExecFailure> Reaper::start_main(std::vector<Command::Descriptor> descriptors,
+                                              int join) {
+  int pipe[2];
+  if (::pipe2(pipe, O_CLOEXEC) != 0) return ExecFailure{Stage::kFork, errno};
+  failure_.reset(pipe[0]);
+  UniqueFd write_end(pipe[1]);
+  auto pid = start_command(*start_.command, std::move(descriptors), write_end.get(), join);
+  if (pid) {
+    main_ = *pid;
+    return std::nullopt;
+  }
+  failure_.reset();
+  return ExecFailure{Stage::kFork, pid.error().sys_errno};
+}
+
+std::optional<ExecFailure> Reaper::take_outcome() {
+  ExecFailure failure;
+  const ssize_t count = ::read(failure_.get(), &failure, sizeof failure);
+  failure_.reset();
+  if (count == sizeof failure) return failure;
+  return std::nullopt;
+}
+
+bool Reaper::send(Message* message, std::span<const int> descriptors, bool names_process,
+                  int flags) {
+  message->names_process = names_process ? 1 : 0;
+  int error =
+      send_message(kControlFd, *message, descriptors, names_process ? message->pid : 0, flags);
+  if (names_process && (error == EPERM || error == ESRCH)) {
+    message->names_process = 0;
+    error = send_message(kControlFd, *message, descriptors, 0, flags);
+  }
+  return error != EAGAIN;
+}
+
+Reaper::Look Reaper::look_for_ended(siginfo_t* ended) {
+  *ended = {};
+  if (::waitid(P_ALL, 0, ended, WEXITED | WNOHANG | WNOWAIT) != 0) {
+    return errno == ECHILD ? Look::kChildless : Look::kNobody;
+  }
+  return ended->si_pid == 0 ? Look::kNobody : Look::kSomebody;
+}
+
+Message Reaper::end_message(const siginfo_t& ended) const {
+  Message message;
+  message.kind = ended.si_pid == main_ ? MessageKind::kMainEnded : MessageKind::kDescendantEnded;
+  message.pid = ended.si_pid;
+  message.raw_status = WaitStatus::from_siginfo(ended).raw();
+  message.time_ns = now_ns();
+  return message;
+}
+
+void Reaper::drain_signals() {
+  char buffer[128];
+  while (::read(children_.get(), buffer, sizeof buffer) > 0) {
+  }
+}
+
 namespace {
 
-class Reaper {
+class SubjectReaper : private Reaper {
  public:
-  explicit Reaper(const ReaperStart& start) : start_(start), children_(make_child_signal()) {}
+  explicit SubjectReaper(const ReaperStart& start) : Reaper(start) {}
 
   // Until the tree is empty or must end.
   void run() {
     if (!start()) return;
     while (!over_) {
-      pollfd fds[] = {{kLaunchLifelineFd, POLLIN, 0}, {start_.harness, POLLIN, 0},
-                      {start_.outer, POLLIN, 0},      {children_.get(), POLLIN, 0},
-                      {failure_.get(), POLLIN, 0},    {blocked_ ? kControlFd : -1, POLLOUT, 0}};
-      if (::poll(fds, std::size(fds), -1) < 0) continue;
-      if (fds[0].revents != 0 || fds[1].revents != 0 || fds[2].revents != 0) return;
-      if (fds[4].revents != 0) learn_whether_started();
+      const auto ready = wait(blocked_ ? POLLOUT : 0, -1);
+      if (!ready) return;
+      if (ready->outcome) learn_whether_started();
       drain_signals();
       reap_all();
     }
@@ -44,37 +113,28 @@ class Reaper {
     UniqueFd join;
     if (start_.cgroup >= 0) {
       auto processes = open_cgroup_processes(start_.cgroup);
-      if (!processes) return fail(Stage::kJoinCgroup, processes.error().sys_errno);
+      if (!processes) return fail({Stage::kJoinCgroup, processes.error().sys_errno});
       join = *std::move(processes);
     }
-    int pipe[2];
-    if (::pipe2(pipe, O_CLOEXEC) != 0) return fail(Stage::kFork, errno);
-    failure_.reset(pipe[0]);
-    UniqueFd write_end(pipe[1]);
-    auto pid = start_command(*start_.command, write_end.get(), join.get());
-    if (!pid) return fail(Stage::kFork, pid.error().sys_errno);
-    main_ = *pid;
-    for (const auto& descriptor : start_.command->descriptors) ::close(descriptor.source);
+    const auto& descriptors = start_.command->descriptors;
+    if (const auto failure = start_main(descriptors, join.get())) return fail(*failure);
+    for (const auto& descriptor : descriptors) ::close(descriptor.source);
     let_go_of_output();
     return true;
   }
 
-  bool fail(Stage stage, int error) {
+  bool fail(const ExecFailure& failure) {
     Message message;
-    message.stage = stage;
-    message.error = error;
+    message.stage = failure.stage;
+    message.error = failure.error;
     send_message(kControlFd, message, {}, 0, 0);
     over_ = true;
     return false;
   }
 
-  // `failure_` has something to say, or was closed by a successful exec.
   void learn_whether_started() {
-    ExecFailure failure;
-    const ssize_t count = ::read(failure_.get(), &failure, sizeof failure);
-    failure_.reset();
-    if (count == sizeof failure) {
-      fail(failure.stage, failure.error);
+    if (const auto failure = take_outcome()) {
+      fail(*failure);
     } else {
       say_started();
     }
@@ -90,52 +150,29 @@ class Reaper {
     auto main = open_pidfd(main_);
     auto self = open_pidfd(::getpid());
     if (!main || !self) {
-      fail(Stage::kFork, (main ? self : main).error().sys_errno);
+      fail({Stage::kFork, (main ? self : main).error().sys_errno});
       return;
     }
     int fds[3] = {main->get(), self->get(), start_.cgroup};
-    send(&message, std::span(fds).first(start_.cgroup >= 0 ? 3 : 2), 0);
-  }
-
-  // Sends with the credentials of the process that is spoken of, so that the harness learns its own
-  // pid of it; without where that is refused. False when the socket is full.
-  bool send(Message* message, std::span<const int> descriptors, int flags) {
-    message->names_process = message->pid > 0 ? 1 : 0;
-    int error = send_message(kControlFd, *message, descriptors, message->pid, flags);
-    if (error == EPERM || error == ESRCH) {
-      message->names_process = 0;
-      error = send_message(kControlFd, *message, descriptors, 0, flags);
-    }
-    return error != EAGAIN;  // Any other failure: the harness is gone, which the lifeline tells.
-  }
-
-  void drain_signals() {
-    char buffer[128];
-    while (::read(children_.get(), buffer, sizeof buffer) > 0) {
-    }
+    send(&message, std::span(fds).first(start_.cgroup >= 0 ? 3 : 2), true, 0);
   }
 
   // A process is reaped after its report was sent: while the socket is full it stays a zombie.
   void reap_all() {
     blocked_ = false;
     while (!over_ && !blocked_) {
-      siginfo_t info{};
-      if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
-        if (errno == ECHILD) say_childless();
-        return;
-      }
-      if (info.si_pid == 0) return;
-      if (info.si_pid == main_ && failure_.valid()) learn_whether_started();
-      if (!over_ && report_end(info)) ::waitpid(info.si_pid, nullptr, 0);
+      siginfo_t ended;
+      const Look look = look_for_ended(&ended);
+      if (look == Look::kChildless) return say_childless();
+      if (look == Look::kNobody) return;
+      if (ended.si_pid == main_ && outcome_is_open()) learn_whether_started();
+      if (!over_ && report_end(ended)) ::waitpid(ended.si_pid, nullptr, 0);
     }
   }
 
-  bool report_end(const siginfo_t& info) {
-    if (pending_.pid != info.si_pid) pending_.time_ns = now_ns();
-    pending_.pid = info.si_pid;
-    pending_.kind = info.si_pid == main_ ? MessageKind::kMainEnded : MessageKind::kDescendantEnded;
-    pending_.raw_status = WaitStatus::from_siginfo(info).raw();
-    blocked_ = !send(&pending_, {}, MSG_DONTWAIT);
+  bool report_end(const siginfo_t& ended) {
+    if (pending_.pid != ended.si_pid) pending_ = end_message(ended);
+    blocked_ = !send(&pending_, {}, true, MSG_DONTWAIT);
     if (!blocked_) pending_ = Message{};
     return !blocked_;
   }
@@ -144,14 +181,10 @@ class Reaper {
     Message message;
     message.kind = MessageKind::kChildless;
     message.time_ns = now_ns();
-    blocked_ = !send(&message, {}, MSG_DONTWAIT);
+    blocked_ = !send(&message, {}, false, MSG_DONTWAIT);
     over_ = !blocked_;
   }
 
-  const ReaperStart& start_;
-  UniqueFd children_;  // A signalfd.
-  UniqueFd failure_;   // Open until it is known whether the command was executed.
-  pid_t main_ = 0;
   Message pending_;  // What did not fit into the socket, with its stamp.
   bool blocked_ = false;
   bool over_ = false;
@@ -160,7 +193,11 @@ class Reaper {
 }  // namespace
 
 [[noreturn]] void run_reaper(const ReaperStart& start) {
-  Reaper(start).run();
+  if (start.command->is_shim) {
+    run_shim_reaper(start);
+  } else {
+    SubjectReaper(start).run();
+  }
   // In a namespace the kernel ends the rest with us.
   if (start.containment != Containment::kPidNamespace) end_descendants(start.cgroup);
   ::_exit(0);

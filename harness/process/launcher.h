@@ -41,8 +41,8 @@ struct LaunchSpec {
   bool passthrough_output = false;
   // Forces a level; empty: what CRASHWORTHY_CONTAINMENT names, else the best that works here.
   std::optional<Containment> containment;
-  // RLIMIT_CORE of the subject, soft and hard.
-  std::uint64_t core_limit = 0;
+  // RLIMIT_CORE of the subject, soft and hard; empty: as ours.
+  std::optional<std::uint64_t> core_limit = 0;
 };
 
 struct Report {

@@ -15,8 +15,6 @@
 
 namespace crashworthy {
 
-inline constexpr std::size_t kMaxMessageDescriptors = 4;
-
 struct SocketPair {
   UniqueFd ours;    // Receives; non-blocking.
   UniqueFd theirs;  // Sends.
@@ -39,5 +37,15 @@ struct Received {
 // Receives one packet without blocking; empty when none waits, kGone at the end of the stream,
 // kCorrupt for what is no Message.
 Result<std::optional<Received>> receive_message(int socket);
+
+// The other way, to a shim. Sends one packet without blocking; returns 0 or an errno value.
+int send_order(int socket, const Order& order, std::span<const int> descriptors);
+
+struct ReceivedOrder {
+  Order order;
+  std::vector<UniqueFd> descriptors;  // Fewer than the order says where we may hold no more.
+};
+// As receive_message().
+Result<std::optional<ReceivedOrder>> receive_order(int socket);
 
 }  // namespace crashworthy

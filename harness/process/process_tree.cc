@@ -92,16 +92,21 @@ std::vector<pid_t> children_of(pid_t pid, const Children& everybody) {
   return children;
 }
 
+// The state in the text of a stat file; NUL when it has none. The name before it, in parentheses,
+// may hold anything, more parentheses too.
+char state_in(const std::string& text) {
+  const std::size_t name_end = text.rfind(')');
+  return name_end == std::string::npos || name_end + 2 >= text.size() ? '\0' : text[name_end + 2];
+}
+
 }  // namespace
 
 std::optional<ProcessState> read_process_state(pid_t pid) {
   const auto text = read_file(proc_path(pid, "stat"));
   if (!text) return std::nullopt;
-  // The name, in parentheses, may hold anything, more parentheses too.
-  const std::size_t name_end = text->rfind(')');
-  if (name_end == std::string::npos || name_end + 2 >= text->size()) return std::nullopt;
-  const char state = (*text)[name_end + 2];
-  const auto numbers = read_numbers(std::string_view(*text).substr(name_end + 3));
+  const char state = state_in(*text);
+  if (state == '\0') return std::nullopt;
+  const auto numbers = read_numbers(std::string_view(*text).substr(text->rfind(')') + 3));
   constexpr std::size_t kThreads = 16;  // num_threads, counted from ppid.
   if (numbers.size() <= kThreads) return std::nullopt;
   // A leader that has ended stays a zombie while other threads of it run.
@@ -137,16 +142,33 @@ std::optional<pid_t> pid_of_pidfd(int pidfd) {
   return numbers[0];
 }
 
-void kill_descendants(pid_t root) {
-  for (const TreeProcess& process : descendants_of(root)) {
-    const auto pidfd = open_pidfd(process.pid);
-    if (!pidfd) continue;
-    // The pidfd is of the process that we saw only if that still has the parent that we saw, or has
-    // become an orphan of ours.
-    const auto state = read_process_state(process.pid);
-    if (!state || (state->parent != process.parent && state->parent != root)) continue;
-    (void)send_signal(pidfd->get(), SIGKILL);
+std::string thread_states(pid_t pid) {
+  std::string states;
+  const std::string tasks = proc_path(pid, "task");
+  for (const pid_t task : numeric_entries(tasks)) {
+    const auto text = read_file(tasks + "/" + std::to_string(task) + "/stat");
+    const char state = text ? state_in(*text) : 'X';  // Gone: it has ended meanwhile.
+    if (state != 'Z' && state != 'X') states += state;
   }
+  return states;
+}
+
+bool all_threads_stopped(pid_t pid) {
+  return thread_states(pid).find_first_not_of("Tt") == std::string::npos;
+}
+
+void signal_process(const TreeProcess& process, pid_t root, std::initializer_list<int> signals) {
+  const auto pidfd = open_pidfd(process.pid);
+  if (!pidfd) return;
+  // The pidfd is of the process that we saw only if that still has the parent that we saw, or has
+  // become an orphan of ours.
+  const auto state = read_process_state(process.pid);
+  if (!state || (state->parent != process.parent && state->parent != root)) return;
+  for (const int signal : signals) (void)send_signal(pidfd->get(), signal);
+}
+
+void signal_descendants(pid_t root, std::initializer_list<int> signals) {
+  for (const TreeProcess& process : descendants_of(root)) signal_process(process, root, signals);
 }
 
 }  // namespace crashworthy

@@ -5,7 +5,9 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <initializer_list>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace crashworthy {
@@ -33,8 +35,16 @@ std::vector<pid_t> namespace_pids(pid_t pid);
 // The pid, as we see it, behind a pidfd; empty when the process was reaped or is not in sight.
 std::optional<pid_t> pid_of_pidfd(int pidfd);
 
-// Sends SIGKILL to every process below `root`, never to a stranger that took over a pid. One pass:
-// who forks at that moment needs another.
-void kill_descendants(pid_t root);
+// The states of those threads of `pid` that have not ended, a letter each as in /proc/PID/stat.
+std::string thread_states(pid_t pid);
+// True when all of them are stopped, by a signal or a tracer.
+bool all_threads_stopped(pid_t pid);
+
+// Sends `signals`, in order, to a process found below `root`, never to a stranger that took over
+// its pid.
+void signal_process(const TreeProcess& process, pid_t root, std::initializer_list<int> signals);
+
+// The same to every process below `root`. One pass: who forks at that moment needs another.
+void signal_descendants(pid_t root, std::initializer_list<int> signals);
 
 }  // namespace crashworthy

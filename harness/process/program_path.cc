@@ -80,6 +80,16 @@ std::vector<std::string> program_candidates(const std::string& name,
   return candidates;
 }
 
+int look_for_executable(const std::vector<std::string>& candidates, const fs::path& directory) {
+  int error = ENOENT;
+  for (const std::string& candidate : candidates) {
+    const Found found = candidate.empty() ? Found::kNothing : look_at(directory / candidate);
+    if (found == Found::kFile) return 0;
+    if (found != Found::kNothing) error = EACCES;
+  }
+  return error;
+}
+
 Error explain_unexecutable(const std::string& name, const std::vector<std::string>& candidates,
                            const fs::path& directory, int number) {
   Found found = Found::kNothing;

@@ -3,24 +3,27 @@
 //
 // The harness gives crashworthy-init the command in a memfd (SpecHeader, the descriptor numbers,
 // then the strings) and keeps the write end of the lifeline, a pipe on which nothing is ever
-// written. crashworthy-init answers with one Message a packet on a SEQPACKET socket.
+// written. crashworthy-init answers with one Message a packet on a SEQPACKET socket. A shim takes
+// one Order a packet on the same socket.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace crashworthy {
 
-// Descriptors of a process started as `crashworthy-init --launch`; 0, 1 and 2 are the subject's.
+// Descriptors of a process started as `crashworthy-init --launch` or `--shim`; 0, 1 and 2 are the
+// subject's.
 inline constexpr int kControlFd = 3;
 inline constexpr int kLaunchLifelineFd = 4;
 inline constexpr int kSpecFd = 5;
-inline constexpr int kFirstSubjectFd = 6;  // LaunchSpec::descriptors, in order.
+inline constexpr int kFirstSubjectFd = 6;  // --launch: LaunchSpec::descriptors, in order.
 
 // Descriptors of a process started as `crashworthy-init --guard PATH`.
 inline constexpr int kGuardLifelineFd = 3;
 inline constexpr int kGuardDirectoryFd = 4;
 
-inline constexpr std::uint32_t kProtocolMagic = 0x43570001;  // "CW", version 1
+inline constexpr std::uint32_t kProtocolMagic = 0x43570002;  // "CW", version 2
 
 struct SpecHeader {
   std::uint32_t magic = kProtocolMagic;
@@ -32,14 +35,21 @@ struct SpecHeader {
   std::uint32_t arguments = 0;    // argv,
   std::uint32_t variables = 0;    // environ.
   std::uint64_t core_limit = 0;
+  std::uint32_t limits_core = 0;  // 0: the limit stays as inherited.
+  std::uint32_t padding = 0;
 };
+static_assert(sizeof(SpecHeader) == 48);
 
 enum class MessageKind : std::uint32_t {
   kStarted,  // The command was executed. Descriptors: its pidfd, the reaper's pidfd, the cgroup.
   kFailed,   // It was not; `stage` and `error` say why. Nothing follows.
   kMainEnded,
   kDescendantEnded,
-  kChildless
+  kChildless,
+  // Of a shim only. Its kFailed is followed by more, its kStarted has the pidfd alone.
+  kSetUp,  // `pid` is the reaper; orders are taken.
+  kSuspended,
+  kResumed
 };
 
 enum class Stage : std::uint32_t {
@@ -64,8 +74,29 @@ struct Message {
   std::int32_t error = 0;  // An errno value.
   std::uint32_t containment = 0;
   std::uint32_t names_process = 0;  // 1: the packet's credentials are those of `pid`.
-  char reason[232] = {};            // NUL-terminated: why the containment is not a better one.
+  std::uint32_t childless = 0;      // 1: kMainEnded, and kChildless in the same packet.
+  char reason[228] = {};            // NUL-terminated: why the containment is not a better one.
 };
 static_assert(sizeof(Message) == 272);
+
+enum class OrderKind : std::uint32_t {
+  kStart,    // Descriptors: those of this incarnation.
+  kStop,     // `signal`, then SIGCONT, to all.
+  kKill,     // SIGKILL until nothing is left.
+  kSuspend,  // SIGSTOP until all are stopped.
+  kResume    // SIGCONT to all.
+};
+
+// What one packet can carry (the kernel's SCM_MAX_FD).
+inline constexpr std::size_t kMaxOrderDescriptors = 253;
+
+struct Order {
+  std::uint32_t magic = kProtocolMagic;
+  OrderKind kind = OrderKind::kKill;
+  std::int32_t signal = 0;
+  std::uint32_t descriptors = 0;                    // kStart: so many,
+  std::int32_t numbers[kMaxOrderDescriptors] = {};  // which are these in the command.
+};
+static_assert(sizeof(Order) == 1028);
 
 }  // namespace crashworthy

@@ -1,7 +1,10 @@
 // SupervisionTree: a supervision tree over real processes, for use inside a program.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -66,6 +69,10 @@ class SupervisionTree {
   // Questions, and orders whose replies come later, inside run(): straight to the logic.
   TreeLogic& logic();
   const TreeLogic& logic() const;
+
+  // Those of the shims' processes that are children of this process: a program that reaps
+  // strangers, as the first process of a pid namespace must, leaves these to the tree.
+  std::vector<pid_t> own_pids() const;
 
  private:
   struct State;

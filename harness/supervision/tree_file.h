@@ -10,13 +10,18 @@
 
 namespace crashworthy {
 
-// Reads and checks everything that can be checked without starting anything: kUsage errors begin
-// with the JSON pointer of the place, and quote the value. Relative `cwd`s are relative to
-// `directory`.
-Result<SupervisorSpec> parse_tree(const nlohmann::json& document,
-                                  const std::filesystem::path& directory);
+struct TreeFile {
+  std::string name = "root";  // The root's, in logs and in what people see.
+  SupervisorSpec root;
+};
 
-// The same from a file; messages begin with its name. Also looks for every program.
-Result<SupervisorSpec> read_tree_file(const std::filesystem::path& path);
+// Reads and checks everything that can be checked without looking at the machine: kUsage errors
+// begin with the JSON pointer of the place, and quote the value. Relative `cwd`s are relative to
+// `directory`.
+Result<TreeFile> parse_tree(const nlohmann::json& document, const std::filesystem::path& directory);
+
+// The same from a file; messages begin with its name. Also looks for every program, and for every
+// working directory. Nothing is started.
+Result<TreeFile> read_tree_file(const std::filesystem::path& path);
 
 }  // namespace crashworthy

@@ -41,6 +41,9 @@ struct ChildInfo {
   std::int64_t started_ns = 0;            // Of its last incarnation.
   std::optional<WaitStatus> last_end;     // How its last process ended.
   bool crash_loop = false;
+  // The moment until which it waits: for its next try (kRestarting), to be ready (kStarting), or to
+  // end by itself (kStopping); 0: there is no such moment.
+  std::int64_t due_ns = 0;
 };
 
 // OTP's count_children.
