@@ -33,7 +33,7 @@ constexpr std::int64_t kNsPerMs = 1'000'000;
 constexpr std::int64_t kSuspendBoundNs = 10'000 * kNsPerMs;
 // No further order is taken while so many messages do not fit into the socket, or so many orders
 // wait for the start.
-constexpr std::size_t kMaxWaiting = 64;
+constexpr std::size_t kMaxWaiting = 256;
 
 class ShimReaper : private Reaper {
  public:

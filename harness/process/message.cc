@@ -77,9 +77,13 @@ Result<bool> receive_packet(int socket, void* bytes, std::size_t size, pid_t* cr
   header.msg_control = buffer.bytes;
   header.msg_controllen = sizeof buffer.bytes;
   ssize_t count = 0;
+  // ECONNRESET says, once, that the other side has ended without reading all of ours; what it had
+  // sent before still waits behind that.
+  bool reset = false;
   do {
+    reset = reset || (count < 0 && errno == ECONNRESET);
     count = ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (count < 0 && errno == EINTR);
+  } while (count < 0 && (errno == EINTR || (errno == ECONNRESET && !reset)));
   if (count < 0 && errno == EAGAIN) return false;
   if (count == 0 || (count < 0 && errno == ECONNRESET)) {
     return Error{ErrorKind::kGone, 0, "crashworthy-init has ended", {}};

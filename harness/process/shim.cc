@@ -150,7 +150,9 @@ Result<void> Shim::State::give(const Order& order, const std::vector<int>& descr
   }
   if (error == 0) return {};
   // That it is gone is told by the end of the stream as well.
-  if (error == EPIPE || error == ECONNRESET || error == EAGAIN) return shim_is_gone();
+  if (error != EMFILE && error != ETOOMANYREFS && error != ENOMEM && error != ENOBUFS) {
+    return shim_is_gone();
+  }
   return system_error("send an order to the shim", error);
 }
 

@@ -22,8 +22,9 @@
 namespace crashworthy {
 
 // What every incarnation of the command has in common. Each gets a session of its own, default
-// signal dispositions, an empty signal mask, 0 = /dev/null, our own stdout and stderr (or the files
-// named here), and no other descriptors but those given to start().
+// signal dispositions, an empty signal mask, our resource limits, 0 = /dev/null, our own stdout and
+// stderr (or the files named here), and no other descriptors but those given to start(). stdout and
+// stderr are those of create(): the shim keeps them open for later incarnations.
 struct ShimSpec {
   // The file to execute; empty: argv[0] is looked up in the PATH of `environment`, as a shell would.
   std::filesystem::path program;
@@ -38,6 +39,7 @@ struct ShimSpec {
   std::filesystem::path stderr_file;
 };
 
+// In each incarnation kStarted or kStartFailed comes first, and kEmpty last.
 struct ShimEvent {
   enum class Kind {
     kStarted,      // Executed. `pid`, `pidfd`.
@@ -45,6 +47,7 @@ struct ShimEvent {
     kEnded,        // The command's own process ended with `status`. What it left is being killed,
                    // unless stop() was called: then it may still end by itself.
     kEmpty,        // After kEnded: no process of this incarnation is left. start() may be called.
+                   // In the same read_events() as kEnded when the command left nothing.
     kSuspended,    // Every process of the tree is stopped.
     kResumed,      // Every process of the tree has been continued.
     kLost          // The shim itself was killed by others; its tree is being killed. Nothing
@@ -53,44 +56,51 @@ struct ShimEvent {
   Kind kind = Kind::kLost;
   std::int64_t time_ns = 0;  // CLOCK_MONOTONIC, when the shim saw it (kLost: when we did).
   pid_t pid = 0;             // kStarted, kEnded: of the command's own process.
-  UniqueFd pidfd;            // kStarted
+  UniqueFd pidfd;            // kStarted; not valid when we can hold no more descriptors.
   WaitStatus status;         // kEnded
   Error error;               // kStartFailed
 };
 
-// Owns the shim and, through it, the tree of the current incarnation.
+// Owns the shim and, through it, the tree of the current incarnation. Holds three descriptors.
 //
 // The destructor kills the tree and waits (at most 10 s) until it is gone. So does the end of the
 // process that made the shim, however it comes about; its threads may come and go. Orders are
 // carried out in their order, in the background; what becomes of them is told by read_events().
+// Those for which there is nothing to do (no tree, or one that is being killed) are not told of.
+// Some hundreds of events wait for being read; who then goes on ordering for over a second loses
+// the shim.
 // Not thread-safe: one thread at a time uses a Shim; several Shims are independent.
 class Shim {
  public:
   // Starts the shim's own processes and returns when they are set up; executes no command yet.
-  // kUsage when `spec` makes no sense or its program cannot be found; kTimeout after 10 s. Nothing
-  // is left behind on failure.
+  // kUsage when `spec` makes no sense or its program cannot be found or may not be executed;
+  // kTimeout after 10 s. Nothing is left behind on failure.
   static Result<Shim> create(const ShimSpec& spec);
 
   Shim(Shim&& other) noexcept;
   Shim& operator=(Shim&& other) noexcept;
   ~Shim();
 
-  // Readable when read_events() has something.
+  // Readable when read_events() has something. Stop watching it after kLost: it then stays
+  // readable.
   int event_fd() const;
   // What has happened since the last call, in order; empty when nothing has. Never blocks.
   Result<std::vector<ShimEvent>> read_events();
 
   // Executes the command: kStarted or kStartFailed follows. `descriptors` are (ours, number in the
-  // child), the numbers at least 3, borrowed for the call. Nothing may be left of an earlier
-  // incarnation (kUsage).
+  // child), the numbers at least 3, at most 253 of them, borrowed for the call. Nothing may be left
+  // of an earlier incarnation, and its kEmpty must have been read (kUsage). kGone when the shim is
+  // lost.
   Result<void> start(const std::vector<std::pair<int, int>>& descriptors);
 
   // Asks the tree to end: `signal` (SIGTERM), then SIGCONT, to each of its processes. kEnded and
   // kEmpty follow when it obeys.
   void stop(int signal);
-  // SIGKILL to all of the tree, again and again until none is left: kEnded and kEmpty follow.
+  // SIGKILL to all of the tree, again and again until none is left: kEnded and kEmpty follow. Works
+  // on a shim that somebody has stopped, too.
   void kill();
-  // SIGSTOP to all of the tree, again until all of it is stopped; and SIGCONT.
+  // SIGSTOP to all of the tree, again until all of it is stopped; and SIGCONT. kSuspended does not
+  // come when a process is not stopped within 10 s, or something else is ordered before.
   void suspend();
   void resume();
 

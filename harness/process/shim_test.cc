@@ -60,6 +60,10 @@ class Told {
   // The next event; kLost with a failure of the test when none comes within 10 s.
   ShimEvent next() {
     while (waiting_.empty()) {
+      if (lost_) {
+        ADD_FAILURE() << "the shim is lost already";
+        return {};
+      }
       pollfd poll_fd{shim_->event_fd(), POLLIN, 0};
       if (::poll(&poll_fd, 1, 10'000) <= 0) {
         ADD_FAILURE() << "the shim says nothing";
@@ -74,6 +78,7 @@ class Told {
     }
     ShimEvent event = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
+    lost_ = event.kind == Kind::kLost;
     return event;
   }
   ShimEvent next(Kind kind) {
@@ -95,6 +100,7 @@ class Told {
  private:
   Shim* shim_;
   std::vector<ShimEvent> waiting_;
+  bool lost_ = false;
 };
 
 class ShimTest : public ProcessTest {
@@ -450,7 +456,7 @@ TEST_F(ShimTest, AFailedStartSaysWhyAndTheNextOneMaySucceed) {
     EXPECT_EQ(zombies_below(shim->own_pids()[1]), 0);
     return error;
   };
-  fs::permissions(file("place/tool"), fs::perms::owner_read);
+  ::chmod(file("place/tool").c_str(), 0600);
   EXPECT_THAT(failure().message, HasSubstr("is not executable"));
   write_program("place/tool", "#!/no/such/interpreter\n", 0755);
   EXPECT_THAT(failure().message, HasSubstr("interpreter"));
@@ -694,6 +700,8 @@ TEST_F(ShimTest, TheDestructorAndAnAssignmentLeaveNothing) {
     *shim = *std::move(other);
     EXPECT_THAT(tree(), IsEmpty());
     EXPECT_THAT(marked(), SizeIs(2));
+    ASSERT_TRUE(shim->start({}));
+    EXPECT_TRUE(Told(&*shim).next(Kind::kStarted).pidfd.valid());
   }
   EXPECT_THAT(marked(), IsEmpty());
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
@@ -770,6 +778,23 @@ TEST_F(ShimTest, ALostShimIsToldToWhoOrdersAStart) {
   EXPECT_EQ(shim->start({}).error().kind, ErrorKind::kGone);
 }
 
+TEST_F(ShimTest, WhatALostShimHadToldBeforeIsTold) {
+  auto shim = Shim::create(script("exit 5"));
+  ASSERT_TRUE(shim);
+  const pid_t reaper = shim->own_pids()[1];
+  ASSERT_TRUE(shim->start({}));
+  ASSERT_TRUE(eventually([this] { return tree().empty(); }));
+  std::this_thread::sleep_for(50ms);
+  ::kill(reaper, SIGSTOP);
+  shim->resume();  // Which nobody reads any more.
+  ::kill(reaper, SIGKILL);
+  EXPECT_TRUE(nothing_left_within(1s));
+  Told told(&*shim);
+  told.next(Kind::kStarted);
+  EXPECT_EQ(told.end().exit_code(), 5);
+  told.next(Kind::kLost);
+}
+
 // Somebody who kills both at once leaves nobody to kill the tree but the kernel.
 TEST_F(ShimTest, TheCommandDiesWithBothProcessesOfItsShim) {
   auto shim = Shim::create(script("exec sleep 1000"));
@@ -822,11 +847,7 @@ TEST_F(ShimTest, EventsThatNobodyReadsAreNotLost) {
   auto shim = Shim::create(script("sleep 1000 & exec sleep 1001"));
   ASSERT_TRUE(shim);
   ASSERT_TRUE(shim->start({}));
-  const int count = 150;
-  for (int i = 0; i < count; ++i) {
-    shim->resume();
-    std::this_thread::sleep_for(1ms);
-  }
+  const int count = 300;  // More than the socket holds.
   for (int i = 0; i < count; ++i) {
     shim->resume();
     std::this_thread::sleep_for(1ms);
@@ -834,8 +855,22 @@ TEST_F(ShimTest, EventsThatNobodyReadsAreNotLost) {
   shim->kill();
   Told told(&*shim);
   told.next(Kind::kStarted);
-  for (int i = 0; i < 2 * count; ++i) told.next(Kind::kResumed);
+  for (int i = 0; i < count; ++i) ASSERT_EQ(told.next().kind, Kind::kResumed) << i;
   EXPECT_EQ(told.end().signal(), SIGKILL);
+}
+
+// Nothing is kept for ever for somebody who only orders.
+TEST_F(ShimTest, WhoNeverReadsLosesTheShimAndNothingIsLeft) {
+  auto shim = Shim::create(script("sleep 1000 & exec sleep 1001"));
+  ASSERT_TRUE(shim);
+  ASSERT_TRUE(shim->start({}));
+  for (int i = 0; i < 2000; ++i) shim->resume();
+  std::this_thread::sleep_for(100ms);
+  for (int i = 0; i < 2000; ++i) shim->resume();
+  EXPECT_TRUE(nothing_left_within(2s));
+  const auto events = shim->read_events();
+  ASSERT_TRUE(events);
+  EXPECT_EQ(events->back().kind, Kind::kLost);
 }
 
 TEST_F(ShimTest, ManyShimsAreIndependent) {

@@ -113,7 +113,7 @@ void Node::begin_start(Child& child) {
   if (child.spec.hooks.prepare) {
     if (const auto prepared = child.spec.hooks.prepare(child.context()); !prepared) {
       if (!waited) set_state(child, LifeState::kDisabled, cause_);
-      fail_start(child, prepared.error().message);
+      fail_start(child, prepared.error().message, cause_);
       return;
     }
   }
@@ -170,10 +170,10 @@ void Node::started(Child& child) {
 }
 
 // The start of `child` is over, and nothing of it runs.
-void Node::fail_start(Child& child, std::string why) {
+void Node::fail_start(Child& child, std::string why, std::uint64_t cause) {
   Event event = event_of(child, EventKind::kStartFailed);
   event.text = why;
-  const std::uint64_t number = emit(std::move(event), cause_);
+  const std::uint64_t number = emit(std::move(event), cause);
   child.failure = std::move(why);
   close(child, false, number);
   child.start = Child::Outcome::kFailed;
@@ -184,7 +184,7 @@ void Node::on_start_failed(Child& child, const std::string& why) {
   child.process = false;
   if (child.presence == Presence::kStopping) return close(child, false, cause_);
   note_end(child, why);
-  fail_start(child, why);
+  fail_start(child, why, cause_);
 }
 
 // The process of `child` runs, but not as it should: its end will be the end of the start.
@@ -247,8 +247,9 @@ void Node::on_ended(Child& child, WaitStatus status) {
   switch (child.presence) {
     case Presence::kStarting: {
       note_end(child, status.describe());
-      if (child.failure.empty())
-        return fail_start(child, status.describe() + " before it was ready");
+      if (child.failure.empty()) {
+        return fail_start(child, status.describe() + " before it was ready", number);
+      }
       close(child, false, number);
       child.start = Child::Outcome::kFailed;
       return;

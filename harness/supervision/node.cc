@@ -69,7 +69,7 @@ void Node::set_loop(LifeState loop) {
 void Node::follow_parts() {
   std::vector<LifeState> parts{loop_};
   for (const auto& child : children_) {
-    const bool counts = child->incarnation > 0 || (!booted_ && !ending_);
+    const bool counts = child->incarnation > 0 || (!booted_ && !finished_);
     if (counts) parts.push_back(child->state);
   }
   const auto transitions = way(state_, state_of_whole(parts));
@@ -275,7 +275,10 @@ void Node::begin_end(TreeEnd end, std::string text, std::uint64_t cause) {
   ending_ = end;
   end_text_ = std::move(text);
   cause_ = cause;
-  plan_.clear();
+  // A stop that somebody has ordered, and that is under way, is carried out and answered.
+  const bool stopping =
+      reply_ && plan_.size() == 2 && plan_.front().kind == Step::Kind::kStop && plan_.front().begun;
+  if (!stopping) plan_.clear();
   if (dynamic_) {
     plan_stop_all();
   } else {
@@ -305,23 +308,23 @@ void Node::finish() {
   }
   const bool orderly = ending_ == TreeEnd::kAsked || ending_ == TreeEnd::kAutoShutdown;
   finished_ = true;
+  if (owner_ != nullptr && owner_->presence == Presence::kStarting) {
+    owner_->failure = end_text_.empty() ? std::string(tree_end_name(*ending_)) : end_text_;
+    Event event = own_event(EventKind::kStartFailed);
+    event.text = owner_->failure;
+    cause_ = emit(std::move(event), cause_);
+  }
   set_loop(orderly && booted_ && !killing_ ? LifeState::kCompleted : LifeState::kTerminated);
-  if (owner_ != nullptr) owner_->parent->on_nested_end(*owner_, *ending_, end_text_);
+  if (owner_ != nullptr) owner_->parent->on_nested_end(*owner_);
 }
 
 // What OTP's parent sees: a supervisor that ended by itself did so with `shutdown`.
-void Node::on_nested_end(Child& child, TreeEnd end, const std::string& text) {
+void Node::on_nested_end(Child& child) {
   tree_.removed_nodes.push_back(std::move(child.node));
   const Presence was = std::exchange(child.presence, Presence::kStopped);
   child.stop_by = 0;
-  if (was == Presence::kStarting) {
-    Event event = event_of(child, EventKind::kStartFailed);
-    event.text = child.failure = text.empty() ? std::string(tree_end_name(end)) : text;
-    child.last_event = emit(std::move(event), child.last_event);
-    child.start = Child::Outcome::kFailed;
-    return;
-  }
-  if (was == Presence::kStopping) return;
+  if (was == Presence::kStarting) child.start = Child::Outcome::kFailed;
+  if (was != Presence::kRunning) return;
   child.end_normal = true;
   child.end_pending = true;
   mailbox_.push_back({Message::Kind::kEnded, &child, {}});

@@ -181,7 +181,7 @@ class Node {
   void plan_do(std::function<void()> action);
   void fail_boot(const Child& child);
   void finish();
-  void on_nested_end(Child& child, TreeEnd end, const std::string& text);
+  void on_nested_end(Child& child);
   Child& add_child(ChildSpec spec);
   void remove(Child& child);
   void drop_messages(const Child& child);
@@ -196,7 +196,7 @@ class Node {
   void begin_incarnation(Child& child);
   void begin_start(Child& child);
   void started(Child& child);
-  void fail_start(Child& child, std::string why);
+  void fail_start(Child& child, std::string why, std::uint64_t cause);
   void abandon_start(Child& child, std::string why);
   void begin_stop(Child& child, std::int64_t stop_by);
   void kill_child(Child& child);
