@@ -75,6 +75,7 @@ struct Child {
   ChildContext context() const { return {path, incarnation}; }
   bool lives() const { return presence != Presence::kStopped && presence != Presence::kRestarting; }
   ChildInfo info() const;
+  void run_end_hook() const;  // If it has completed or terminated.
 };
 
 // What the nodes of a tree share.
@@ -249,8 +250,9 @@ class Node {
 
   std::deque<Step> plan_;
   std::deque<Message> mailbox_;
-  std::uint64_t cause_;  // Of what is done now.
-  Reply reply_;          // Of the order that is carried out now.
+  std::uint64_t cause_;    // Of what is done now.
+  Reply reply_;            // Of the order that is carried out now.
+  bool stopping_ = false;  // That order is a stop, which is under way.
 };
 
 }  // namespace crashworthy
