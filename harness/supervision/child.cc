@@ -20,6 +20,11 @@ bool obeyed(WaitStatus status) {
 
 }  // namespace
 
+void Child::run_end_hook() const {
+  if (state == LifeState::kCompleted && spec.hooks.shutdown) spec.hooks.shutdown(context());
+  if (state == LifeState::kTerminated && spec.hooks.teardown) spec.hooks.teardown(context());
+}
+
 ChildInfo Child::info() const {
   ChildInfo info;
   info.id = spec.id;
@@ -43,6 +48,12 @@ ChildInfo Child::info() const {
 std::uint64_t TreeContext::emit(Event event) {
   event.number = ++events;
   event.time_ns = now;
+  cause_of[event.number % kRememberedEvents] = event.cause;
+  for (std::uint64_t cause = event.cause;
+       cause != 0 && cause + kRememberedEvents > event.number && event.causes.size() < kMaxCauses;
+       cause = cause_of[cause % kRememberedEvents]) {
+    event.causes.push_back(cause);
+  }
   if (sink) sink(event);
   return event.number;
 }
@@ -77,12 +88,7 @@ void Node::set_state(Child& child, LifeState state, std::uint64_t cause) {
   Event event = event_of(child, EventKind::kState);
   event.state = state;
   child.last_event = emit(std::move(event), cause);
-  if (state == LifeState::kCompleted && child.spec.hooks.shutdown) {
-    child.spec.hooks.shutdown(child.context());
-  }
-  if (state == LifeState::kTerminated && child.spec.hooks.teardown) {
-    child.spec.hooks.teardown(child.context());
-  }
+  child.run_end_hook();
   follow_parts();
 }
 
@@ -112,7 +118,6 @@ void Node::begin_start(Child& child) {
   child.started_ns = tree_.now;
   if (child.spec.hooks.prepare) {
     if (const auto prepared = child.spec.hooks.prepare(child.context()); !prepared) {
-      if (!waited) set_state(child, LifeState::kDisabled, cause_);
       fail_start(child, prepared.error().message, cause_);
       return;
     }
@@ -175,6 +180,8 @@ void Node::fail_start(Child& child, std::string why, std::uint64_t cause) {
   event.text = why;
   const std::uint64_t number = emit(std::move(event), cause);
   child.failure = std::move(why);
+  // What never became ready ends by way of `disabled`.
+  if (child.state == LifeState::kInitial) set_state(child, LifeState::kDisabled, number);
   close(child, false, number);
   child.start = Child::Outcome::kFailed;
 }

@@ -81,6 +81,7 @@ void Node::follow_parts() {
     if (owner_ == nullptr) continue;
     owner_->state = state_;
     owner_->last_event = number;
+    owner_->run_end_hook();
   }
   if (owner_ != nullptr && !transitions.empty()) owner_->parent->follow_parts();
 }
@@ -276,9 +277,8 @@ void Node::begin_end(TreeEnd end, std::string text, std::uint64_t cause) {
   end_text_ = std::move(text);
   cause_ = cause;
   // A stop that somebody has ordered, and that is under way, is carried out and answered.
-  const bool stopping =
-      reply_ && plan_.size() == 2 && plan_.front().kind == Step::Kind::kStop && plan_.front().begun;
-  if (!stopping) plan_.clear();
+  if (!stopping_) plan_.clear();
+  if (loop_ == LifeState::kIntermitted) set_loop(LifeState::kRunning);
   if (dynamic_) {
     plan_stop_all();
   } else {
@@ -300,7 +300,11 @@ void Node::kill_all(std::uint64_t cause) {
 // Nothing runs below any more.
 void Node::finish() {
   const auto refused = std::exchange(mailbox_, {});
-  if (reply_) answer({Refusal::kEnding, "its supervisor is ending", {}});
+  if (stopping_) {
+    answer({});  // It was stopped, with all others.
+  } else if (reply_) {
+    answer({Refusal::kEnding, "its supervisor is ending", {}});
+  }
   for (const Message& message : refused) {
     if (message.order.reply) {
       message.order.reply({Refusal::kEnding, "its supervisor has ended", {}});

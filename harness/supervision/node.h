@@ -8,6 +8,7 @@
 // knows what one child does.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -74,6 +75,7 @@ struct Child {
   ChildContext context() const { return {path, incarnation}; }
   bool lives() const { return presence != Presence::kStopped && presence != Presence::kRestarting; }
   ChildInfo info() const;
+  void run_end_hook() const;  // If it has completed or terminated.
 };
 
 // What the nodes of a tree share.
@@ -83,6 +85,8 @@ struct TreeContext {
   Random random;
   std::int64_t now = 0;
   std::uint64_t events = 0;
+  // What caused each of the last events, by its number.
+  std::array<std::uint64_t, kRememberedEvents> cause_of{};
   std::uint64_t children = 0;
   std::map<std::uint64_t, Child*> by_number{};
   // What was removed while it may still be on the stack.
@@ -246,8 +250,9 @@ class Node {
 
   std::deque<Step> plan_;
   std::deque<Message> mailbox_;
-  std::uint64_t cause_;  // Of what is done now.
-  Reply reply_;          // Of the order that is carried out now.
+  std::uint64_t cause_;    // Of what is done now.
+  Reply reply_;            // Of the order that is carried out now.
+  bool stopping_ = false;  // That order is a stop, which is under way.
 };
 
 }  // namespace crashworthy

@@ -16,6 +16,7 @@ void Node::submit(Order order) {
 }
 
 void Node::answer(Answer answer) {
+  stopping_ = false;
   if (const Reply reply = std::exchange(reply_, {})) reply(answer);
 }
 
@@ -102,6 +103,7 @@ void Node::order_restart(Child& child) {
 
 void Node::order_stop(Child& child) {
   take_up(child.path, "stop");
+  stopping_ = true;
   plan_stop(child);
   const std::string id = child.spec.id;
   plan_do([this, id] {

@@ -13,7 +13,7 @@ void Node::decide(Child& child) {
     return restart(child);
   }
   // Not restarted: no strategy, no count.
-  if (type == RestartType::kTemporary) remove(child);
+  if (type == RestartType::kTemporary || dynamic_) remove(child);
   if (child.spec.significant) check_auto_shutdown(child);
 }
 

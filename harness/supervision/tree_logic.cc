@@ -112,6 +112,7 @@ class TreeLogic::Impl {
   }
 
   void hold(const std::string& path, bool hold, Reply reply) {
+    if (root_.ended()) return reply({Refusal::kEnding, "the tree has ended", {}});
     Child* target = path.empty() ? nullptr : child(path);
     if (!path.empty() && target == nullptr) {
       return reply({Refusal::kNotFound, "there is no child '" + path + "'", {}});
