@@ -80,14 +80,14 @@ struct Step {
 };
 
 struct Behaviour {
-  std::string name;                    // CamelCase; says what holds.
-  std::string sentence;                // The same for readers.
-  std::vector<std::string> otp_cases;  // Of stdlib's supervisor_SUITE.
-  std::string compared;                // With OTP: "same", "different: why", "beyond OTP".
-  std::string simulated_only;  // Why real processes cannot show it cheaply; empty: they can.
-  SupervisorSpec tree;         // The leaves run `function` kChildFunction.
-  bool hooks = false;          // All children have hooks, which are seen as "hook prepare a".
-  std::vector<Step> script;
+  std::string name;                         // CamelCase; says what holds.
+  std::string sentence;                     // The same for readers.
+  std::vector<std::string> otp_cases = {};  // Of stdlib's supervisor_SUITE.
+  std::string compared;                     // With OTP: "same", "different: why", "beyond OTP".
+  std::string simulated_only = {};  // Why real processes cannot show it cheaply; empty: they can.
+  SupervisorSpec tree = {};         // The leaves run `function` kChildFunction.
+  bool hooks = false;               // All children have hooks, which are seen as "hook prepare a".
+  std::vector<Step> script = {};
 };
 
 inline constexpr std::string_view kChildFunction = "behaviour";

@@ -106,6 +106,7 @@ class SequenceCheck {
       complain(event, "is not caused by the last event of its child");
     }
     watch.last_event = event.number;
+    causes_[event.number] = event.cause;
   }
 
  private:
@@ -121,10 +122,17 @@ class SequenceCheck {
       if (event.incarnation != watch.incarnation) complain(event, "is of another incarnation");
     }
     if (event.state == LifeState::kRunning && event.pid != 0) watch.pid = event.pid;
-    if (is_closed(event.state) && watch.ended_event != 0 && event.cause != watch.ended_event) {
-      complain(event, "is not caused by the end of its process");
+    if (is_closed(event.state) && watch.ended_event != 0 && !follows(event, watch.ended_event)) {
+      complain(event, "is not caused by the end of its process, but by event " +
+                          std::to_string(event.cause));
     }
     watch.state = event.state;
+  }
+
+  // Is it caused by `before`, or by what that caused?
+  bool follows(const Event& event, std::uint64_t before) const {
+    const auto cause = causes_.find(event.cause);
+    return event.cause == before || (cause != causes_.end() && cause->second == before);
   }
 
   void see_end(const Event& event, PathWatch& watch) {
@@ -143,6 +151,7 @@ class SequenceCheck {
 
   std::vector<std::string>* complaints_;
   std::map<std::string, PathWatch> paths_;
+  std::map<std::uint64_t, std::uint64_t> causes_;  // Of each event.
   std::uint64_t last_number_ = 0;
   std::int64_t last_time_ = 0;
 };
