@@ -26,6 +26,9 @@ namespace crashworthy {
 namespace {
 
 constexpr int kGaveUpExit = 1;
+// One request may come as several signals: timeout(1) signals its child, then its process group,
+// and a terminal and a shell may both pass on a Ctrl-C.
+constexpr std::int64_t kSameRequestNs = 100'000'000;
 
 // CLOCK_REALTIME ns for a CLOCK_MONOTONIC one of just now.
 std::int64_t unix_time_of(std::int64_t monotonic_ns) {
@@ -185,10 +188,11 @@ class Supervision {
     while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
       if (info.ssi_signo == SIGCHLD) {
         child_ended = true;
-      } else if (std::exchange(asked_, true)) {
-        tree_.kill();
-      } else {
+      } else if (asked_ns_ == 0) {
+        asked_ns_ = now_ns();
         tree_.shutdown();
+      } else if (now_ns() - asked_ns_ > kSameRequestNs) {
+        tree_.kill();
       }
     }
     if (child_ended) reap_strangers(tree_);
@@ -198,7 +202,7 @@ class Supervision {
   UniqueFd signals_;
   Outputs& outputs_;
   std::optional<ControlServer> server_;  // Before the tree in the order of ends.
-  bool asked_ = false;
+  std::int64_t asked_ns_ = 0;            // When the first signal came.
 };
 
 std::uint64_t drawn_seed() {
