@@ -214,7 +214,7 @@ std::vector<Behaviour> dynamic_rows() {
   all.push_back({.name = "ManyInstancesAreStopped",
                  .sentence = "Instances are stopped one by one, in any order.",
                  .otp_cases = {"simple_one_for_one_scale_many_temporary_children"},
-                 .compared = "same: fewer; another test compares the costs of 2 000 and 20 000",
+                 .compared = "same: fewer; another test compares the costs of 300 and of 3 000",
                  .simulated_only = "a hundred processes",
                  .tree = dynamic(worker("t").temporary()),
                  .script = stopped_instances()});

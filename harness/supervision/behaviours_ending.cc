@@ -74,7 +74,7 @@ std::vector<Behaviour> kill_rows() {
                   {boot(), booted({"a"})},
                   {shut_down(), "order shutdown root"},
                   {pass(kShort / 2), ""},
-                  {shut_down(), ""},
+                  {shut_down(), "order shutdown root"},
                   {pass(kShort / 2), seq({"a stop timeout", killed("a"), "root terminated"})},
                   end_is("asked")}},
   };
@@ -201,7 +201,7 @@ std::vector<Behaviour> cause_rows() {
        .script = {{boot(), booted({"a"})},
                   {pass(kShort), seq({"a hangs", killed("a"), restarted("a", 1)})},
                   chain_is("a running <- a restart left 1 <- a terminated <- a ended SIGKILL <- "
-                           "a hangs")}},
+                           "a hangs <- a running")}},
       {.name = "CauseOfAnAutomaticShutdownIsTheEndOfItsChild",
        .sentence = "An automatic shutdown leads back to the end of the significant child.",
        .compared = "beyond OTP",

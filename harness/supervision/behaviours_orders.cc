@@ -284,7 +284,7 @@ Behaviour many_children_row() {
   return {.name = "ManyChildrenComeAndGo",
           .sentence = "Children may be added and deleted in numbers.",
           .otp_cases = {"scale_start_stop_many_children"},
-          .compared = "same: fewer; another test compares the costs of 2 000 and 20 000",
+          .compared = "same: fewer; another test compares the costs of 300 and of 3 000",
           .simulated_only = "hundreds of processes",
           .tree = one_for_one({}),
           .script = std::move(script)};

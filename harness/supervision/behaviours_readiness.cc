@@ -170,7 +170,7 @@ std::vector<Behaviour> hook_rows() {
                   {boot(),
                    "root initial; a initial; hook prepare a; a ready; a running; "
                    "b initial; hook prepare b; b start failed; b disabled; root disabled; "
-                   "b terminated; hook teardown b; a ended SIGTERM; a completed; "
+                   "b terminated; hook teardown b; root ready; a ended SIGTERM; a completed; "
                    "hook shutdown a; root terminated"},
                   end_is("start failed"),
                   end_says("'b'"),

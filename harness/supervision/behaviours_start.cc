@@ -251,7 +251,7 @@ std::vector<Behaviour> boot_rows() {
                         stopped("a"), "root terminated"})},
                   end_is("start failed"),
                   end_says("'in'"),
-                  end_says("'c'"),
+                  end_says("'in/c'"),
                   end_says("told to fail")}},
       {.name = "EndDuringTheFirstStartIsHandledAfterIt",
        .sentence = "A child that ends while those after it are still being started is restarted "

@@ -103,7 +103,8 @@ std::vector<Behaviour> hang_rows() {
 }
 
 Step crash(const std::string& path, int budget, const std::string& told = "") {
-  return {exits(path, 1), seq({crashed(path), told, restarted(path, budget)})};
+  return {exits(path, 1),
+          seq({path + " ended exit 1", told, path + " terminated", restarted(path, budget)})};
 }
 
 std::vector<Behaviour> crash_loop_rows() {
@@ -157,18 +158,33 @@ std::vector<Behaviour> crash_loop_rows() {
                   crash("a", 7),
                   crash("a", 6),
                   child_is("a", "a running #5, last end exit 1")}},
-      {.name = "RestartsBelowAChildCountForItsSupervisor",
-       .sentence = "A restart that happens below a child can be counted against its supervisor's "
-                   "intensity, and ends it when it is one too many.",
+      {.name = "RestartOfWhatIsNoChildCountsToo",
+       .sentence = "A restart of what is no child (a pool's spare) can be counted against the "
+                   "intensity of a supervisor, and ends it when it is one too many.",
        .compared = "beyond OTP",
        .tree = one_for_one({worker("a"), worker("b")}, 2),
        .script = {{boot(), booted({"a", "b"})},
-                  {count_restart("a"), "a restart left 1"},
+                  {count_restart(""), "root restart left 1"},
+                  {count_restart("a"), ""},
+                  {count_restart("x"), ""},
+                  budget_is("", 1),
                   {exits("b", 1), seq({crashed("b"), restarted("b", 0)})},
                   children("", "a running #1, b running #2"),
-                  {count_restart("a"),
-                   seq({"spent root", stopped("b"), stopped("a"), "root completed"})},
+                  {count_restart(""),
+                   seq({"spent root", stopped("b"), stopped("a"), "root terminated"})},
                   end_is("intensity spent")}},
+      {.name = "RestartOfWhatIsNoChildCountsBelow",
+       .sentence = "So it is with a nested supervisor, which the one above it restarts.",
+       .compared = "beyond OTP",
+       .tree = one_for_one({nested("in", one_for_one({worker("w")}, 1))}),
+       .script = {{boot(),
+                   "root initial; in initial; in/w initial; in/w ready; in ready; "
+                   "root ready; in/w running; in running; root running"},
+                  {count_restart("in"), "in restart left 0"},
+                  {count_restart("in"),
+                   seq({"spent in", stopped("in/w"), "in terminated", left("in", 1),
+                        "in initial; in/w initial; in/w ready; in ready; in/w running; "
+                        "in running"})}}},
   };
 }
 

@@ -114,9 +114,10 @@ void FakeBackend::resume(ProcessKey key) {
 }
 
 void FakeBackend::forget(std::uint64_t child) {
-  for (const auto& [key, process] : processes_) {
-    if (key.child == child && !process.end_told) {
-      complaints_.push_back(text(key) + " is forgotten while it lives");
+  const auto end = processes_.lower_bound(ProcessKey{child + 1, 0});
+  for (auto one = processes_.lower_bound(ProcessKey{child, 0}); one != end; ++one) {
+    if (!one->second.end_told) {
+      complaints_.push_back(text(one->first) + " is forgotten while it lives");
     }
   }
   if (std::exchange(forgotten_[child], true)) {
