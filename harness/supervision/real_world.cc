@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 // How long nothing must have happened before we take it that nothing will.
-constexpr std::int64_t kQuietNs = 15'000'000;
+constexpr std::int64_t kQuietNs = 8'000'000;
 // When something is missing, it may be late.
 constexpr std::int64_t kMissingNs = 10'000'000'000;
 // When something is seen that is not expected, waiting longer does not mend it.
