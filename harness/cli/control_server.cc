@@ -188,7 +188,9 @@ struct ControlServer::State : std::enable_shared_from_this<State> {
     const SupervisorInfo info = logic.info(now);
     auto path = find_path(info, facts.name, *id);
     if (!path) {
-      return answer(number, refused("not_found", path.error().message, path.error().hint), now);
+      const Error& error = path.error();
+      const char* reason = error.kind == ErrorKind::kGone ? "not_found" : "ambiguous";
+      return answer(number, refused(reason, error.message, error.hint), now);
     }
     if (*command == "tree" || *command == "status") return tell(number, info, *path, now);
     order(number, info, *command, *path, now);
@@ -217,12 +219,11 @@ struct ControlServer::State : std::enable_shared_from_this<State> {
       const SupervisorInfo info = self->logic.info(now);
       if (path.empty()) return self->tell(number, info, path, now);
       const Found found = find_entry(info, path);
-      // A temporary child is forgotten once it is stopped; the answer has what it was.
-      const SupervisorInfo::Entry last{given.child, {}};
-      self->answer(
-          number,
-          {{"ok", true}, {"child", child_json(found.entry != nullptr ? *found.entry : last, now)}},
-          now);
+      if (found.entry != nullptr) {
+        return self->answer(number, {{"ok", true}, {"child", child_json(*found.entry, now)}}, now);
+      }
+      // A temporary child, or one of a dynamic supervisor's, is gone once it is stopped.
+      self->answer(number, {{"ok", true}, {"child", {{"path", path}, {"forgotten", true}}}}, now);
     };
   }
 

@@ -165,7 +165,7 @@ int ctl_command(CtlArguments arguments) {
   const json answer = json::parse(*line, nullptr, false);
   if (!answer.is_object() || !answer.value("ok", json()).is_boolean())
     return fail(no_answer(arguments, "what it says is no answer of a tree"));
-  if (arguments.json) std::printf("%s\n", json::parse(*line).dump(1).c_str());
+  if (arguments.json) std::printf("%s\n", nlohmann::ordered_json::parse(*line).dump(1).c_str());
   if (!answer["ok"].get<bool>()) return refuse(arguments, answer);
   if (!arguments.json) print(arguments, **verb, answer);
   return 0;

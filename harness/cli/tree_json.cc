@@ -65,7 +65,9 @@ ordered_json tree_json(const SupervisorInfo& info, const std::string& name, std:
   ordered_json children = ordered_json::array();
   std::size_t running = 0;
   for (const SupervisorInfo::Entry& entry : info.children) {
-    running += entry.child.presence == Presence::kRunning ? 1 : 0;
+    const bool runs =
+        entry.child.presence == Presence::kRunning && entry.child.state != LifeState::kIntermitted;
+    running += runs ? 1 : 0;
     children.push_back(child_json(entry, now));
   }
   return {{"name", name},
@@ -74,6 +76,7 @@ ordered_json tree_json(const SupervisorInfo& info, const std::string& name, std:
           {"strategy", strategy_name(info.strategy)},
           {"intensity", info.intensity},
           {"period_ns", info.period.count()},
+          {"period", stop_name({StopPolicy::Kind::kTime, info.period})},  // As people write it.
           {"auto_shutdown", auto_shutdown_name(info.auto_shutdown)},
           {"budget_left", info.budget_left},
           {"running", running},
@@ -108,7 +111,7 @@ Result<std::string> find_path(const SupervisorInfo& root, const std::string& roo
   collect(root, {}, all);
   std::string hint = suggest(name, all);
   if (!hint.starts_with("did you mean")) hint = all.empty() ? "" : "known: " + join(all);
-  return usage_error("there is no child " + shown, hint);
+  return Error{ErrorKind::kGone, 0, "there is no child " + shown, hint};
 }
 
 }  // namespace crashworthy

@@ -17,8 +17,8 @@ nlohmann::ordered_json tree_json(const SupervisorInfo& info, const std::string& 
 nlohmann::ordered_json child_json(const SupervisorInfo::Entry& entry, std::int64_t now);
 
 // The path that `name` stands for: a path from the root, with or without a '/' in front, the
-// root's own name (or "/"), or an id that only one child of the tree has. kUsage when there is no
-// such child, or several.
+// root's own name (or "/"), or an id that only one child of the tree has. kGone when there is no
+// such child, kUsage when there are several.
 Result<std::string> find_path(const SupervisorInfo& root, const std::string& root_name,
                               const std::string& name);
 

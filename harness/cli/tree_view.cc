@@ -106,8 +106,7 @@ void add_summary(const json& supervisor, const std::string& name, std::string& t
   text += fmt::format("{}: {}, {} of {} running, {} of {} restarts left in {}\n", name,
                       text_of(supervisor, "state"), number_of(supervisor, "running"),
                       number_of(supervisor, "total"), number_of(supervisor, "budget_left"),
-                      number_of(supervisor, "intensity"),
-                      short_time(supervisor.value("period_ns", json())));
+                      number_of(supervisor, "intensity"), text_of(supervisor, "period"));
   for (const json& child : supervisor.value("children", json::array())) {
     if (child.contains("supervisor"))
       add_summary(child["supervisor"], text_of(child, "path"), text);
@@ -148,6 +147,7 @@ std::string tree_summary(const json& tree) {
 
 std::string child_summary(const json& child) {
   const std::int64_t pid = number_of(child, "pid");
+  if (child.value("forgotten", false)) return text_of(child, "path") + ": forgotten\n";
   std::string text = text_of(child, "path") + ": " + text_of(child, "state");
   if (pid != 0) text += fmt::format(", pid {}", pid);
   if (child.value("uptime_ns", json()).is_number())

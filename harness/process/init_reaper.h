@@ -37,9 +37,9 @@ class Reaper {
   std::optional<ExecFailure> take_outcome();
   bool outcome_is_open() const { return failure_.valid(); }
 
-  // Sends to the harness. With `names_main`, the packet has the credentials of the process that is
-  // spoken of, so that the harness learns its own pid of it, where that is allowed. False when the
-  // socket is full; any other failure means that the harness is gone, which the lifeline tells.
+  // Sends to the harness. With `names_process`, the packet has the credentials of the process that
+  // is spoken of, so that the harness learns its own pid of it, where that is allowed. False when
+  // the socket is full; any other failure means that the harness is gone, which the lifeline tells.
   static bool send(Message* message, std::span<const int> descriptors, bool names_process,
                    int flags);
 

@@ -34,6 +34,8 @@ constexpr std::int64_t kSuspendBoundNs = 10'000 * kNsPerMs;
 // No further order is taken while so many messages do not fit into the socket, or so many orders
 // wait for the start.
 constexpr std::size_t kMaxWaiting = 256;
+// Then the guards and the orders are looked at again: a tree may end processes as fast as we reap.
+constexpr int kReapsAtOnce = 256;
 
 class ShimReaper : private Reaper {
  public:
@@ -47,7 +49,7 @@ class ShimReaper : private Reaper {
       if (!ready || ready->hung_up) return;
       if (!unsent_.empty()) send_unsent();
       if (ready->outcome) learn_whether_started();
-      if (ready->children) {
+      if (ready->children || more_to_reap_) {
         drain_signals();
         reap_all();
         next_pass_ns_ = 0;  // Who ended may have left orphans; who stopped counts.
@@ -163,7 +165,9 @@ class ShimReaper : private Reaper {
   // command's own process must be reaped; until it is sent, the report is kept in `unsent_`.
   void reap_all() {
     std::optional<Message> main_ended;
-    while (alive_) {
+    int left = kReapsAtOnce;
+    more_to_reap_ = false;
+    for (; alive_ && left > 0; --left) {
       siginfo_t ended;
       const Look look = look_for_ended(&ended);
       if (look == Look::kChildless) return say_empty(main_ended);
@@ -177,6 +181,7 @@ class ShimReaper : private Reaper {
       ::waitpid(ended.si_pid, nullptr, 0);
       pause_.shorten();
     }
+    more_to_reap_ = left == 0;
     if (!main_ended) return;
     say(*main_ended);
     if (stop_ordered_ && task_ != Task::kKill) {
@@ -303,6 +308,7 @@ class ShimReaper : private Reaper {
   }
 
   int pause_left_ms() const {
+    if (more_to_reap_) return 0;
     if (task_ == Task::kNone) return -1;
     const std::int64_t left_ns = next_pass_ns_ - now_ns();
     return left_ns <= 0 ? 0 : static_cast<int>((left_ns + kNsPerMs - 1) / kNsPerMs);
@@ -314,6 +320,7 @@ class ShimReaper : private Reaper {
   std::deque<Unsent> unsent_;  // What did not fit into the socket.
   std::vector<Order> held_;    // Until it is known whether the command was executed.
   bool alive_ = false;         // From the fork of the command until nobody is left.
+  bool more_to_reap_ = false;
   bool stop_ordered_ = false;  // Then survivors of the command may end by themselves.
   Task task_ = Task::kNone;
   PassPause pause_;

@@ -102,18 +102,18 @@ Result<void> wire_control(Wiring* wiring) {
 Result<void> check_descriptors(const std::vector<std::pair<int, int>>& descriptors, int lowest,
                                std::size_t most) {
   if (descriptors.size() > most) {
-    return usage_error("too many descriptors for the subject: " +
+    return usage_error("too many descriptors for the command: " +
                        std::to_string(descriptors.size()));
   }
   std::set<int> numbers;
   for (const auto& [ours, number] : descriptors) {
     if (number < lowest || !numbers.insert(number).second) {
       const std::string bound = lowest == 0 ? "negative" : "less than " + std::to_string(lowest);
-      return usage_error("descriptor number " + std::to_string(number) + " of the subject is " +
+      return usage_error("descriptor number " + std::to_string(number) + " of the command is " +
                          bound + " or given twice");
     }
     if (::fcntl(ours, F_GETFD) < 0) {
-      return usage_error("descriptor " + std::to_string(ours) + " for the subject is not open");
+      return usage_error("descriptor " + std::to_string(ours) + " for the command is not open");
     }
   }
   return {};

@@ -43,6 +43,12 @@ ChildInfo Child::info() const {
 std::uint64_t TreeContext::emit(Event event) {
   event.number = ++events;
   event.time_ns = now;
+  cause_of[event.number % kRememberedEvents] = event.cause;
+  for (std::uint64_t cause = event.cause;
+       cause != 0 && cause + kRememberedEvents > event.number && event.causes.size() < kMaxCauses;
+       cause = cause_of[cause % kRememberedEvents]) {
+    event.causes.push_back(cause);
+  }
   if (sink) sink(event);
   return event.number;
 }

@@ -46,10 +46,15 @@ std::string log_line(const Event& event, std::int64_t unix_ns, std::string_view 
 }
 
 std::string event_json(const Event& event, std::int64_t unix_ns) {
-  nlohmann::ordered_json line{{"number", event.number},    {"cause", event.cause},
-                              {"time", log_time(unix_ns)}, {"unix_ns", unix_ns},
-                              {"time_ns", event.time_ns},  {"event", event_name(event.kind)},
-                              {"path", event.path},        {"incarnation", event.incarnation},
+  nlohmann::ordered_json line{{"number", event.number},
+                              {"cause", event.cause},
+                              {"causes", event.causes},
+                              {"time", log_time(unix_ns)},
+                              {"unix_ns", unix_ns},
+                              {"time_ns", event.time_ns},
+                              {"event", event_name(event.kind)},
+                              {"path", event.path},
+                              {"incarnation", event.incarnation},
                               {"pid", event.pid}};
   if (event.kind == EventKind::kState) line["state"] = life_state_name(event.state);
   if (event.status) {
@@ -60,6 +65,7 @@ std::string event_json(const Event& event, std::int64_t unix_ns) {
       line["core"] = event.status->dumped_core();
     }
     line["status"] = event.status->describe();
+    line["raw_status"] = event.status->raw();  // Of waitpid(2).
   }
   if (event.budget_left >= 0) line["budget_left"] = event.budget_left;
   if (!event.text.empty()) line["text"] = event.text;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "harness/os/wait_status.h"
 #include "harness/supervision/lifecycle.h"
@@ -29,9 +30,15 @@ enum class EventKind {
 };
 std::string_view event_name(EventKind kind);
 
+inline constexpr std::size_t kMaxCauses = 16;
+inline constexpr std::size_t kRememberedEvents = 1024;
+
 struct Event {
   std::uint64_t number = 0;  // 1, 2, 3, ...
   std::uint64_t cause = 0;   // The number of the event that led to this one; 0: none did.
+  // That number, the cause of that event, and so on: at most kMaxCauses, and only of events that
+  // are no longer ago than kRememberedEvents.
+  std::vector<std::uint64_t> causes;
   std::int64_t time_ns = 0;  // CLOCK_MONOTONIC
   EventKind kind = EventKind::kState;
   std::string path;                       // "" is the root, "inner/worker" a child of its child.

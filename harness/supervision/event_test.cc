@@ -52,6 +52,7 @@ TEST(Event, AsJsonHasOnlyWhatApplies) {
   Event event;
   event.number = 7;
   event.cause = 5;
+  event.causes = {5, 3};
   event.time_ns = 42;
   event.path = "a";
   event.incarnation = 2;
@@ -59,6 +60,7 @@ TEST(Event, AsJsonHasOnlyWhatApplies) {
   event.state = LifeState::kTerminated;
   EXPECT_EQ(json::parse(event_json(event, kTime)), json({{"number", 7},
                                                          {"cause", 5},
+                                                         {"causes", json::array({5, 3})},
                                                          {"time", "2026-01-02 03:04:05.678901"},
                                                          {"unix_ns", kTime},
                                                          {"time_ns", 42},

@@ -8,6 +8,7 @@
 // knows what one child does.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -83,6 +84,8 @@ struct TreeContext {
   Random random;
   std::int64_t now = 0;
   std::uint64_t events = 0;
+  // What caused each of the last events, by its number.
+  std::array<std::uint64_t, kRememberedEvents> cause_of{};
   std::uint64_t children = 0;
   std::map<std::uint64_t, Child*> by_number{};
   // What was removed while it may still be on the stack.
