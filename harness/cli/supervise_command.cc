@@ -1,5 +1,6 @@
 // crashworthy supervise: a supervision tree from a file, in the foreground; fit to be the first
 // process of a container.
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -57,6 +58,15 @@ Result<UniqueFd> take_signals() {
   UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd.valid()) return system_error("receive signals", errno);
   return fd;
+}
+
+// Were one of 0, 1 and 2 closed, the next file that we open would be the children's stdout.
+void hold_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    const int made = ::open("/dev/null", O_RDWR);  // The lowest that is free: this one.
+    if (made >= 0 && made != fd) ::close(made);
+  }
 }
 
 // Where the events of the tree go.
@@ -220,6 +230,7 @@ int gave_up(const std::string& name, TreeEnd end, const std::string& why) {
 }  // namespace
 
 int supervise_command(const SuperviseArguments& arguments) {
+  hold_standard_descriptors();
   auto file = read_tree_file(arguments.file);
   if (!file) return fail(file.error());
   if (arguments.check) {
