@@ -338,6 +338,8 @@ TEST_F(Program, CommandsShownInDocumentsRun) {
   write("my_pipeline", "#!/bin/sh\nfor f in $1*; do sleep 0.02; cp $f $2; done\n", true);
   for (const char* name : {"in/a", "in/b", "in/c", "in/d"})
     write(name, std::string("content of ") + name);
+  fs::create_directory_symlink(fs::path(CRASHWORTHY_SOURCE_DIR) / "benchmarks",
+                               directory_.path() / "benchmarks");
   const std::vector<std::string> commands = documented_commands();
   EXPECT_GE(commands.size(), 4u);
   for (const std::string& command : commands) {
@@ -351,14 +353,21 @@ TEST_F(Program, CommandsShownInDocumentsRun) {
 }
 
 TEST_F(Program, HelpAndListsGoToStdout) {
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"--help"}, {"run", "--help"}, {"faults"}, {"faults", "process.kill"}, {"--version"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"--help"},
+                                             {"run", "--help"},
+                                             {"supervise", "--help"},
+                                             {"ctl", "--help"},
+                                             {"faults"},
+                                             {"faults", "process.kill"},
+                                             {"--version"}}) {
     const Finished finished = crashworthy(words);
     EXPECT_EQ(finished.exit_code, 0);
     EXPECT_NE(finished.out, "");
     EXPECT_EQ(finished.err, "");
   }
-  EXPECT_THAT(crashworthy({"run", "--help"}).out, HasSubstr("Examples:"));
+  for (const char* command : {"run", "supervise", "ctl"})
+    EXPECT_THAT(crashworthy({command, "--help"}).out, HasSubstr("Examples:"));
   EXPECT_EQ(json::parse(crashworthy({"faults", "--json"}).out).size(), 3u);
 }
 

@@ -1,5 +1,6 @@
 // crashworthy supervise: a supervision tree from a file, in the foreground; fit to be the first
 // process of a container.
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -26,6 +27,9 @@ namespace crashworthy {
 namespace {
 
 constexpr int kGaveUpExit = 1;
+// One request may come as several signals: timeout(1) signals its child, then its process group,
+// and a terminal and a shell may both pass on a Ctrl-C.
+constexpr std::int64_t kSameRequestNs = 100'000'000;
 
 // CLOCK_REALTIME ns for a CLOCK_MONOTONIC one of just now.
 std::int64_t unix_time_of(std::int64_t monotonic_ns) {
@@ -54,6 +58,15 @@ Result<UniqueFd> take_signals() {
   UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd.valid()) return system_error("receive signals", errno);
   return fd;
+}
+
+// Were one of 0, 1 and 2 closed, the next file that we open would be the children's stdout.
+void hold_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    const int made = ::open("/dev/null", O_RDWR);  // The lowest that is free: this one.
+    if (made >= 0 && made != fd) ::close(made);
+  }
 }
 
 // Where the events of the tree go.
@@ -185,10 +198,11 @@ class Supervision {
     while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
       if (info.ssi_signo == SIGCHLD) {
         child_ended = true;
-      } else if (std::exchange(asked_, true)) {
-        tree_.kill();
-      } else {
+      } else if (asked_ns_ == 0) {
+        asked_ns_ = now_ns();
         tree_.shutdown();
+      } else if (now_ns() - asked_ns_ > kSameRequestNs) {
+        tree_.kill();
       }
     }
     if (child_ended) reap_strangers(tree_);
@@ -198,7 +212,7 @@ class Supervision {
   UniqueFd signals_;
   Outputs& outputs_;
   std::optional<ControlServer> server_;  // Before the tree in the order of ends.
-  bool asked_ = false;
+  std::int64_t asked_ns_ = 0;            // When the first signal came.
 };
 
 std::uint64_t drawn_seed() {
@@ -216,6 +230,7 @@ int gave_up(const std::string& name, TreeEnd end, const std::string& why) {
 }  // namespace
 
 int supervise_command(const SuperviseArguments& arguments) {
+  hold_standard_descriptors();
   auto file = read_tree_file(arguments.file);
   if (!file) return fail(file.error());
   if (arguments.check) {

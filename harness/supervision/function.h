@@ -1,5 +1,6 @@
 // Functions as children: a program registers them by name, and a tree runs each in a process of its
-// own, which is the program itself, executed again.
+// own, which is the program itself, executed again (from its file: where that is replaced while the
+// program runs, later incarnations are the new one).
 #pragma once
 
 #include <functional>

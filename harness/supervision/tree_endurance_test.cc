@@ -161,7 +161,7 @@ TEST_F(TreeEndurance, NothingOfACrashedOrStoppedChildIsLeft) {
   child.stop = StopPolicy{.kind = StopPolicy::Kind::kTime, .time = 100ms};
   auto tree = boot(supervisor_of({child}));
   ASSERT_TRUE(tree);
-  const auto all_there = [&] { return workers().size() == 5; };
+  const auto all_there = [&] { return workers().size() == 5 && tree->logic().find("a")->pid != 0; };
   for (int i = 0; i < times(5, 50); ++i) {
     ASSERT_TRUE(run_until(&*tree, all_there)) << workers().size();
     std::vector<UniqueFd> before;

@@ -214,7 +214,7 @@ void read_inherit(Fields& fields, ChildSpec& child) {
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     const std::string place = fields.place("inherit") + "/" + std::to_string(i);
     const bool sane =
-        numbers[i].is_number_unsigned() && numbers[i] >= 3 && numbers[i] <= kMaxDescriptor;
+        numbers[i].is_number_integer() && numbers[i] >= 3 && numbers[i] <= kMaxDescriptor;
     if (!sane) {
       return fields.fail(field_error(place, "must be a descriptor number from 3 to " +
                                                 std::to_string(kMaxDescriptor) + ", not " +

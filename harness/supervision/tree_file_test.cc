@@ -2,13 +2,17 @@
 // write instead.
 #include "harness/supervision/tree_file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "harness/os/unique_fd.h"
 
 namespace crashworthy {
 namespace {
@@ -100,6 +104,17 @@ TEST(TreeFile, ReadinessIsADescriptorOrTheFirstHeartbeat) {
   EXPECT_EQ(parse_tree(document, "/")->root.children[0].ready->descriptor, std::nullopt);
 }
 
+TEST(TreeFile, InheritedDescriptorsKeepTheirNumbers) {
+  const UniqueFd open(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 20));
+  json document = valid();
+  document["children"][0]["inherit"] = {open.get()};
+  auto file = parse_tree(document, "/");
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_THAT(file->root.children[0].descriptors, ElementsAre(std::pair(open.get(), open.get())));
+  document["children"][0]["ready"]["fd"] = open.get();
+  EXPECT_THAT(parse_tree(document, "/").error().message, StartsWith("/children/0/ready/fd: "));
+}
+
 struct BadCase {
   const char* change;  // A JSON pointer set to a value, "pointer=value"; "" is the whole document.
   const char* place;   // What the message begins with.
@@ -116,7 +131,7 @@ TEST_P(BadTree, IsRefusedWithItsPlace) {
   auto file = parse_tree(document, "/somewhere");
   ASSERT_FALSE(file) << document.dump(1);
   EXPECT_EQ(file.error().kind, ErrorKind::kUsage);
-  EXPECT_THAT(file.error().message, StartsWith(std::string(GetParam().place) + " "));
+  EXPECT_THAT(file.error().message, StartsWith(GetParam().place));
   EXPECT_THAT(file.error().message + " " + file.error().hint, HasSubstr(GetParam().says));
 }
 
@@ -199,6 +214,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/children/0/heartbeat={\"misses\": 0}", "/children/0/heartbeat/misses:", "not 0"},
         BadCase{"/children/0/heartbeat={\"intervall\": \"1s\"}",
                 "/children/0/heartbeat/intervall:", "did you mean 'interval'?"},
+        BadCase{"/children/0/inherit=7", "/children/0/inherit:", "array of descriptor numbers"},
+        BadCase{"/children/0/inherit=[1]", "/children/0/inherit/0:", "not 1"},
+        BadCase{"/children/0/inherit=[7, -3]", "/children/0/inherit/", "descriptor"},
+        BadCase{"/children/0/inherit=[1000]", "/children/0/inherit/0:", "not open here"},
+        BadCase{"/children/1/inherit=[]", "/children/1/inherit:", "unknown field"},
         BadCase{"/children/0/deadline=\"0s\"", "/children/0/deadline:", "longer than 0"},
         BadCase{"/children/0/deadline=null", "/children/0/deadline:", "not null"},
         BadCase{"/children/0/backoff=\"1s\"", "/children/0/backoff:", "must be an object"},

@@ -223,6 +223,44 @@ TEST_F(TreeTest, TellsTheExactEnd) {
   }
 }
 
+// Its shim is gone: so is all of the child, which counts as killed, and gets another shim.
+TEST_F(TreeTest, AChildWhoseShimIsKilledIsRestarted) {
+  ChildSpec child = shell_child("a", "sleep 1001 & exec sleep 1002");
+  child.crash_loop.count = 0;
+  auto tree = boot(supervisor_of({child}));
+  ASSERT_TRUE(tree);
+  for (std::uint32_t i = 2; i < 6; ++i) {
+    ASSERT_TRUE(run_until(&*tree, [&] { return workers().size() == 2; }));
+    const auto number = next_number();
+    ASSERT_THAT(tree->own_pids(), SizeIs(1));
+    kill_process(tree->own_pids()[0]);
+    ASSERT_TRUE(run_until(&*tree, [&] {
+      const auto a = tree->logic().find("a");
+      return a->incarnation == i && a->pid != 0;
+    }));
+    EXPECT_THAT(trace(number), ElementsAre("a ended: killed by SIGKILL", "a terminated",
+                                           "a restart", "a initial", "a ready", "a running"));
+  }
+  end(&*tree);
+}
+
+// Nobody notices until it is needed.
+TEST_F(TreeTest, AStoppedChildWhoseShimIsKilledCanBeStarted) {
+  auto tree = boot(supervisor_of({function_child("a", "sleep")}));
+  ASSERT_TRUE(tree);
+  for (const bool noticed : {true, false}) {
+    ASSERT_TRUE(tree->stop_child("a", 10s)->ok());
+    kill_process(tree->own_pids().at(0));
+    ASSERT_TRUE(eventually([&] { return marked().empty(); }));
+    if (noticed) {
+      ASSERT_TRUE(run_until(&*tree, [&] { return tree->own_pids().empty(); }));
+    }
+    const auto started = tree->restart_child("a", 10s);
+    ASSERT_TRUE(started && started->ok()) << (started ? started->text : started.error().message);
+    EXPECT_THAT(workers(), SizeIs(1));
+  }
+}
+
 // ---- Orders ----
 
 TEST_F(TreeTest, CarriesOutOrders) {

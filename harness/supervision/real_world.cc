@@ -1,0 +1,255 @@
+#include "harness/supervision/real_world.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <thread>
+#include <utility>
+
+#include "harness/os/check.h"
+#include "harness/os/clock.h"
+
+namespace crashworthy {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+// How long nothing must have happened before we take it that nothing will.
+constexpr std::int64_t kQuietNs = 8'000'000;
+// When something is missing, it may be late.
+constexpr std::int64_t kMissingNs = 10'000'000'000;
+// When something is seen that is not expected, waiting longer does not mend it.
+constexpr std::int64_t kWrongNs = 300'000'000;
+constexpr std::int64_t kGoneNs = 5'000'000'000;
+
+// Until its shim has reaped it: then it is known that and when it ended.
+bool wait_until_reaped(pid_t pid) {
+  const std::int64_t deadline = now_ns() + kGoneNs;
+  while (::kill(pid, 0) == 0 || errno != ESRCH) {
+    if (now_ns() > deadline) return false;
+    std::this_thread::sleep_for(100us);
+  }
+  return true;
+}
+
+}  // namespace
+
+RealWorld::RealWorld(SupervisorSpec tree, bool hooks, const fs::path& directory, std::uint64_t seed)
+    : directory_(directory), transcribe_(transcript_.sink()) {
+  if (hooks) transcript_.add_hooks(tree);
+  prepare(&tree, "");
+  TreeOptions options;
+  options.seed = seed;
+  options.sink = [this](const Event& event) { see(event); };
+  auto made = SupervisionTree::create(std::move(tree), std::move(options));
+  CRASHWORTHY_CHECK(made.ok(), made.error().message);
+  tree_.emplace(*std::move(made));
+}
+
+// Each leaf gets a directory of its own: without it, its starts fail.
+fs::path RealWorld::directory_of(const std::string& path) const {
+  std::string name = path;
+  const std::size_t slash = path.rfind('/');
+  const std::string supervisor = slash == std::string::npos ? "" : path.substr(0, slash);
+  // All instances of a dynamic supervisor have that of their template.
+  if (dynamic_.contains(supervisor)) name = supervisor + "/(instances)";
+  std::replace(name.begin(), name.end(), '/', '%');
+  return directory_ / ("child-" + name);
+}
+
+void RealWorld::prepare(ChildSpec* child, const std::string& path) {
+  if (child->supervisor) {
+    auto below = std::make_shared<SupervisorSpec>(*child->supervisor);
+    prepare(below.get(), path);
+    child->supervisor = std::move(below);
+  } else if (child->function == kChildFunction) {
+    child->directory = directory_of(path);
+    if (!failing_starts_.contains(path)) fs::create_directories(child->directory);
+  }
+}
+
+void RealWorld::prepare(SupervisorSpec* tree, const std::string& path) {
+  if (tree->strategy == Strategy::kDynamic) dynamic_.insert(path);
+  for (ChildSpec& child : tree->children) {
+    prepare(&child, path.empty() ? child.id : path + "/" + child.id);
+  }
+}
+
+// ---- What is seen ----
+
+void RealWorld::see(const Event& event) {
+  transcribe_(event);
+  if (event.kind == EventKind::kState && event.pid > 0) {
+    Running& running = running_[event.path];
+    if (running.pid != event.pid) running = Running{event.pid, false, false};
+    running.suspended = event.state == LifeState::kIntermitted;
+    if (is_closed(event.state)) running_.erase(event.path);
+  }
+  if (event.kind == EventKind::kEnded) running_.erase(event.path);
+  if (event.kind == EventKind::kStartFailed && event.pid == 0) {
+    const auto failing = failing_starts_.find(event.path);
+    if (failing == failing_starts_.end() || --failing->second > 0) return;
+    failing_starts_.erase(failing);
+    fs::create_directories(directory_of(event.path));
+  }
+}
+
+bool RealWorld::is_settled() const {
+  return std::all_of(running_.begin(), running_.end(), [this](const auto& entry) {
+    return entry.second.suspended || control_.is_settled(entry.second.pid);
+  });
+}
+
+void RealWorld::tell_conduct(const std::string& path, Running* running) {
+  if (running->told || !control_.knows(running->pid)) return;
+  ProcessOrder order;
+  order.conduct = conducts_[path];
+  const auto spec = tree_->logic().get_child_spec(path);
+  if (spec) {
+    order.ready = spec->ready.has_value();
+    order.by_heartbeat = spec->ready && !spec->ready->descriptor;
+    // More often than it must: a busy machine is late.
+    if (spec->heartbeat) order.beat_ns = spec->heartbeat->interval.count() / 4;
+  }
+  running->told = control_.send(running->pid, order);
+}
+
+void RealWorld::run_for_a_moment() {
+  if (tree_->logic().ended()) {
+    std::this_thread::sleep_for(1ms);
+  } else if (auto ran = tree_->run(1ms); !ran) {
+    complaints_.push_back(ran.error().message);
+  }
+  control_.update();
+  for (auto& [path, running] : running_) tell_conduct(path, &running);
+  const std::string text = transcript_.take();
+  if (!text.empty()) seen_ += (seen_.empty() ? "" : "; ") + text;
+}
+
+// Runs the tree until all is seen, by what `look` says of it, and nothing more happens.
+std::string RealWorld::settle(std::int64_t earliest, const std::function<Sight()>& look) {
+  std::size_t size = 0;
+  std::int64_t last_change = now_ns();
+  while (true) {
+    run_for_a_moment();
+    const std::int64_t now = now_ns();
+    if (std::exchange(size, seen_.size()) != seen_.size()) last_change = now;
+    if (now < earliest) continue;
+    switch (look()) {
+      case Sight::kAll:
+        if (now - last_change >= (is_settled() ? kQuietNs : kMissingNs)) break;
+        continue;
+      case Sight::kPart:
+        if (now - std::max(last_change, earliest) >= kMissingNs) break;
+        continue;
+      case Sight::kWrong:
+        if (now - last_change >= kWrongNs) break;
+        continue;
+    }
+    return std::exchange(seen_, {});
+  }
+}
+
+std::string RealWorld::act(const Step& step) {
+  const auto text = [&](const std::string& of) { return step.any_order ? sorted_lines(of) : of; };
+  const std::int64_t earliest = now_ns() + step.action.time.count();
+  do_one(step.action, true);
+  if (!booted_) return "";
+  return text(settle(earliest, [&] {
+    if (text(seen_) == text(step.seen)) return Sight::kAll;
+    return step.any_order || step.seen.starts_with(seen_) ? Sight::kPart : Sight::kWrong;
+  }));
+}
+
+std::string RealWorld::act_and_settle(const Action& action) {
+  const std::int64_t earliest = now_ns() + action.time.count();
+  do_one(action, true);
+  if (!booted_) return "";
+  return settle(earliest, [] { return Sight::kAll; });
+}
+
+std::string RealWorld::ask(const Action& action) const {
+  return observe(tree_->logic(), action, now_ns(), transcript_);
+}
+
+std::vector<std::string> RealWorld::complaints() const {
+  std::vector<std::string> all = complaints_;
+  for (const std::string& one : transcript_.complaints()) all.push_back(one);
+  return all;
+}
+
+// ---- What is done ----
+
+void RealWorld::fail_starts(const std::string& path, int count) {
+  std::error_code failure;
+  failing_starts_[path] = count;
+  fs::remove(directory_of(path), failure);
+  if (failure) complaints_.push_back("starts of " + path + " cannot be made to fail");
+}
+
+// The death of a process; if other things are to happen before the tree sees any of it, the
+// process is dead when this returns.
+bool RealWorld::end_process(const Action& action, bool alone) {
+  const auto found = running_.find(action.path);
+  if (found == running_.end()) return false;
+  const pid_t pid = found->second.pid;
+  ProcessOrder order;
+  order.number = action.number;
+  order.kind =
+      action.kind == Action::Kind::kExits ? ProcessOrder::Kind::kExit : ProcessOrder::Kind::kRaise;
+  const bool by_kill = action.kind == Action::Kind::kDies && action.number == SIGKILL;
+  const bool told = by_kill ? ::kill(pid, SIGKILL) == 0 : control_.send(pid, order);
+  return told && (alone || wait_until_reaped(pid));
+}
+
+void RealWorld::do_one(const Action& action, bool alone) {
+  bool done = true;
+  switch (action.kind) {
+    case Action::Kind::kConduct:
+      conducts_[action.path] = action.conduct;
+      break;
+    case Action::Kind::kStartsFail:
+      fail_starts(action.path, action.number);
+      break;
+    case Action::Kind::kPreparesFail:
+      transcript_.fail_prepares(action.path, action.number);
+      break;
+    case Action::Kind::kExits:
+    case Action::Kind::kDies:
+      done = end_process(action, alone);
+      break;
+    case Action::Kind::kSilent: {
+      ProcessOrder order;
+      order.kind = ProcessOrder::Kind::kSilence;
+      const auto found = running_.find(action.path);
+      done = found != running_.end() && control_.send(found->second.pid, order);
+      break;
+    }
+    case Action::Kind::kBoot:  // The first run() starts it.
+      booted_ = true;
+      break;
+    case Action::Kind::kAdvance:
+      break;
+    case Action::Kind::kTogether:
+      for (const Action& one : action.together) do_one(one, false);
+      break;
+    case Action::Kind::kStartChild: {
+      Action prepared = action;
+      const std::string& id = action.child.id;
+      if (!dynamic_.contains(action.path)) {
+        prepare(&prepared.child, action.path.empty() ? id : action.path + "/" + id);
+      }
+      done = give_order(tree_->logic(), prepared, now_ns(), transcript_);
+      break;
+    }
+    default:
+      done = give_order(tree_->logic(), action, now_ns(), transcript_);
+  }
+  if (!done) complaints_.push_back("nothing lives at '" + action.path + "': mend the script");
+}
+
+}  // namespace crashworthy
