@@ -1,5 +1,6 @@
 // TreeLogic against the model of model.h: random trees, random things that happen to them, and
 // after each step the same tree, or the same end. And that the comparison finds wrong models.
+// Then without a model, where starts and stops take their time: what must hold all the same.
 //
 // CRASHWORTHY_SEED=n replays the run that a failure names; CRASHWORTHY_LONG makes ten times as
 // many.
@@ -34,7 +35,7 @@ class TreeMaker {
   SupervisorSpec tree(int depth) {
     const auto strategy = pick({Strategy::kOneForOne, Strategy::kOneForAll, Strategy::kRestForOne,
                                 depth == 0 ? Strategy::kOneForOne : Strategy::kDynamic});
-    SupervisorSpec made = rows::tree(strategy, {}, static_cast<int>(random_.below(5)),
+    SupervisorSpec made = rows::tree(strategy, {}, static_cast<int>(random_.below(7)),
                                      seconds(1 + static_cast<int>(random_.below(9))));
     const bool is_dynamic = strategy == Strategy::kDynamic;
     if (!is_dynamic) {
@@ -103,20 +104,6 @@ class ActionMaker {
     }
   }
 
- private:
-  using Paths = std::vector<std::string>;
-
-  static bool goes_to(const Action& action, const std::string& supervisor) {
-    if (action.kind == Action::Kind::kStartChild) return action.path == supervisor;
-    if (action.kind == Action::Kind::kShutdown || action.kind == Action::Kind::kKill) return true;
-    if (action.path.empty() || action.kind == Action::Kind::kSuspend ||
-        action.kind == Action::Kind::kCountRestart) {
-      return false;
-    }
-    const auto slash = action.path.rfind('/');
-    return (slash == std::string::npos ? "" : action.path.substr(0, slash)) == supervisor;
-  }
-
   Action any(const Model::Known& known) {
     const std::uint64_t dice = random_.below(1000);
     if (dice < 340) return process_ends(known);
@@ -131,6 +118,20 @@ class ActionMaker {
     if (dice < 970) return starts_fail(some_path(known), static_cast<int>(1 + random_.below(3)));
     if (dice < 990) return count(known);
     return dice < 996 ? shut_down() : kill_all();
+  }
+
+ private:
+  using Paths = std::vector<std::string>;
+
+  static bool goes_to(const Action& action, const std::string& supervisor) {
+    if (action.kind == Action::Kind::kStartChild) return action.path == supervisor;
+    if (action.kind == Action::Kind::kShutdown || action.kind == Action::Kind::kKill) return true;
+    if (action.path.empty() || action.kind == Action::Kind::kSuspend ||
+        action.kind == Action::Kind::kCountRestart) {
+      return false;
+    }
+    const auto slash = action.path.rfind('/');
+    return (slash == std::string::npos ? "" : action.path.substr(0, slash)) == supervisor;
   }
 
   Action process_ends(const Model::Known& known) {
@@ -361,6 +362,132 @@ TEST(Model, ComparisonFindsEachWrongModel) {
         Wrong::kGroupCountsEach, Wrong::kGroupLeavesStopped, Wrong::kKeepsTemporary,
         Wrong::kHeedsStops, Wrong::kRetriesFromTheFirst, Wrong::kForgetsWaiting}) {
     EXPECT_GT(steps_to_find(wrong), 0) << "wrong model " << static_cast<int>(wrong);
+  }
+}
+
+// Without a model.
+
+// What TreeLogic says is there.
+void add_known(const SupervisorInfo& info, Model::Known& known) {
+  known.supervisors.push_back(info.path);
+  if (info.state == LifeState::kIntermitted) known.suspended_supervisors.push_back(info.path);
+  for (const auto& entry : info.children) {
+    const ChildInfo& child = entry.child;
+    known.children.push_back(child.path);
+    const bool suspended = child.state == LifeState::kIntermitted;
+    if (child.pid != 0) {
+      (suspended ? known.suspended_processes : known.processes).push_back(child.path);
+    }
+    for (const SupervisorInfo& below : entry.below) add_known(below, known);
+  }
+}
+
+// A tree in which starts and stops take time, hang, or fail in any way, while everything else
+// happens to it.
+class Storm {
+ public:
+  explicit Storm(std::uint64_t seed)
+      : random_(seed),
+        trees_(&random_),
+        actions_(&random_, &trees_),
+        world_(troubled(trees_.tree(0)), random_.below(2) == 0, seed) {}
+
+  // What did not hold; empty: everything did.
+  std::string go() {
+    say_conducts();
+    world_.act(boot());
+    for (int i = 0; i < 40 && !world_.logic().ended(); ++i) {
+      Model::Known known;
+      add_known(world_.logic().info(world_.now()), known);
+      const Action action = random_.below(8) == 0 ? trouble(known) : actions_.any(known);
+      story_ += action_text(action) + "\n";
+      world_.act(action);
+      ++steps_;
+    }
+    return end();
+  }
+  int steps() const { return steps_; }
+
+ private:
+  // Waits, readiness, heartbeats and deadlines for some of the children.
+  SupervisorSpec troubled(SupervisorSpec tree) {
+    for (ChildSpec& child : tree.children) {
+      const std::uint64_t dice = random_.below(6);
+      if (child.supervisor) {
+        child.supervisor = std::make_shared<SupervisorSpec>(troubled(*child.supervisor));
+      } else if (dice == 0) {
+        child.ready = Readiness{3, milliseconds(700)};
+      } else if (dice == 1) {
+        child.heartbeat = Heartbeat{4, milliseconds(200), 3};
+      } else if (dice == 2) {
+        child.deadline = seconds(2);
+      }
+      if (random_.below(4) == 0) child.backoff = Backoff{milliseconds(300), seconds(1), 0.5};
+    }
+    return tree;
+  }
+
+  Conduct random_conduct() {
+    Conduct conduct = exits_with(static_cast<int>(random_.below(3)));
+    conduct.stop = static_cast<Conduct::Stop>(random_.below(3));
+    conduct.stop_after = milliseconds(random_.below(2) * random_.below(1500));
+    conduct.ready = static_cast<Conduct::Ready>(random_.below(4));
+    conduct.ready_after = milliseconds(random_.below(2) * random_.below(900));
+    return conduct;
+  }
+
+  void say_conducts() {
+    for (const char* path : {"a", "b", "c", "a/a", "a/b", "b/a", "b/b", "c/a", "a/a/a"}) {
+      if (random_.below(2) == 0) world_.act(conduct(path, random_conduct()));
+    }
+  }
+
+  Action trouble(const Model::Known& known) {
+    if (known.children.empty()) return pass(milliseconds(1));
+    const std::string& path = known.children[random_.below(known.children.size())];
+    const bool lives = std::ranges::count(known.processes, path) > 0;
+    const std::uint64_t dice = random_.below(3);
+    if (dice == 0 && lives) return silent(path);
+    if (dice == 1) return prepares_fail(path, 1);
+    return conduct(path, random_conduct());
+  }
+
+  std::string end() {
+    if (!world_.logic().ended() && random_.below(2) == 0) {
+      world_.act(shut_down());
+      world_.advance(seconds(random_.below(20)));
+    }
+    if (!world_.logic().ended()) world_.act(kill_all());
+    world_.advance(seconds(1));
+    const std::string seen = world_.transcript().take();
+    std::string problem;
+    if (!world_.logic().ended()) problem = "kill() does not end the tree";
+    for (const std::string& complaint : world_.complaints()) problem += complaint + "\n";
+    return problem.empty() ? "" : problem + "\n" + story_ + lines(seen);
+  }
+
+  static std::string lines(std::string text) {
+    for (std::size_t at = 0; (at = text.find("; ", at)) != std::string::npos;) {
+      text.replace(at, 2, "\n");
+    }
+    return text;
+  }
+
+  Random random_;
+  TreeMaker trees_;
+  ActionMaker actions_;
+  World world_;
+  std::string story_;
+  int steps_ = 0;
+};
+
+TEST(Model, NothingIsLostWhenStartsAndStopsTakeTheirTime) {
+  int steps = 0;
+  for (std::uint64_t seed = first_seed(); steps < wanted_steps(); ++seed) {
+    Storm storm(seed);
+    const std::string found = storm.go();
+    steps += storm.steps() + 1;
+    ASSERT_TRUE(found.empty()) << found << "\nreplay with CRASHWORTHY_SEED=" << seed;
   }
 }
 
