@@ -85,6 +85,7 @@ void Node::set_state(Child& child, LifeState state, std::uint64_t cause) {
   CRASHWORTHY_CHECK(transition_between(child.state, state), life_state_name(child.state),
                     life_state_name(state), child.path);
   child.state = state;
+  count(child, state);
   Event event = event_of(child, EventKind::kState);
   event.state = state;
   child.last_event = emit(std::move(event), cause);
@@ -96,10 +97,13 @@ void Node::set_state(Child& child, LifeState state, std::uint64_t cause) {
 void Node::begin_incarnation(Child& child) {
   ++child.incarnation;
   child.state = LifeState::kInitial;
+  if (child.incarnation == 1) --unstarted_;
+  count(child, LifeState::kInitial);
   child.pid = 0;
   child.start = Child::Outcome::kNone;
   child.failure.clear();
   child.asked = child.killed = child.hung = child.held = child.early_ready = false;
+  child.hold_wanted = false;
   child.end_cause = 0;
   child.ready_by = child.heartbeat_by = child.run_by = child.stop_by = child.retry_at = 0;
   Event event = event_of(child, EventKind::kState);
@@ -113,7 +117,7 @@ void Node::begin_start(Child& child) {
   const bool waited =
       child.presence == Presence::kRestarting && child.state == LifeState::kDisabled;
   if (!waited) begin_incarnation(child);
-  child.presence = Presence::kStarting;
+  set_presence(child, Presence::kStarting);
   child.retry_at = 0;
   child.started_ns = tree_.now;
   if (child.spec.hooks.prepare) {
@@ -124,6 +128,7 @@ void Node::begin_start(Child& child) {
   }
   if (child.spec.supervisor) {
     // Its states are told by the node itself, from those of its parts.
+    nested_.insert(child.number);
     child.node = std::make_unique<Node>(tree_, child.spec.supervisor, &child, child.path, cause_);
     child.node->start();
     return;
@@ -148,12 +153,15 @@ void Node::on_started(Child& child, pid_t pid) {
 // Sets the deadlines of a process that has just been started.
 void Node::arm(Child& child) {
   const std::int64_t now = tree_.now;
-  if (child.spec.ready) child.ready_by = now + child.spec.ready->timeout.count();
-  if (child.spec.deadline) child.run_by = now + child.spec.deadline->count();
+  if (child.spec.ready) {
+    set_deadline(child, &Child::ready_by, now + child.spec.ready->timeout.count());
+  }
+  if (child.spec.deadline) {
+    set_deadline(child, &Child::run_by, now + child.spec.deadline->count());
+  }
   // A child that must first say that it is ready may take its time until then.
   if (child.spec.heartbeat && !child.spec.ready) {
-    child.heartbeat_by =
-        now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+    expect_heartbeat(child);
   }
 }
 
@@ -162,15 +170,14 @@ void Node::on_ready(Child& child) {
   if (child.presence != Presence::kStarting || child.ready_by == 0) return;
   child.ready_by = 0;
   if (child.spec.heartbeat) {
-    child.heartbeat_by =
-        tree_.now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+    expect_heartbeat(child);
   }
   child.last_event = emit(event_of(child, EventKind::kReady), child.last_event);
   started(child);
 }
 
 void Node::started(Child& child) {
-  child.presence = Presence::kRunning;
+  set_presence(child, Presence::kRunning);
   child.start = Child::Outcome::kStarted;
 }
 
@@ -214,24 +221,23 @@ void Node::on_heartbeat(Child& child) {
   const bool says_ready = child.spec.ready && !child.spec.ready->descriptor;
   if (says_ready && child.presence == Presence::kStarting) return on_ready(child);
   if (child.heartbeat_by == 0) return;
-  child.heartbeat_by =
-      tree_.now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+  expect_heartbeat(child);
 }
 
 // Asks a child that lives to end, as its policy says; `stop_by` 0: without a time.
 void Node::begin_stop(Child& child, std::int64_t stop_by) {
   const bool starting = child.presence == Presence::kStarting;
   const bool failed_start = starting && !child.failure.empty();
-  child.presence = Presence::kStopping;
+  set_presence(child, Presence::kStopping);
   child.asked = !failed_start;
   if (!failed_start) child.end_cause = cause_;
   child.ready_by = child.heartbeat_by = child.run_by = 0;
   const StopPolicy policy = child.spec.stop_policy();
   if (policy.kind == StopPolicy::Kind::kKill) return kill_child(child);
-  child.stop_by = stop_by;
+  set_deadline(child, &Child::stop_by, stop_by);
   if (child.node) return child.node->begin_end(TreeEnd::kAsked, {}, cause_);
   if (child.state == LifeState::kIntermitted) set_state(child, LifeState::kRunning, cause_);
-  child.held = false;
+  child.held = child.hold_wanted = false;
   tree_.backend.stop(child.key());
 }
 
@@ -270,13 +276,13 @@ void Node::on_ended(Child& child, WaitStatus status) {
   child.end_normal = status.success() && !intermitted && !child.hung;
   close(child, child.end_normal, number);
   child.end_pending = true;
-  mailbox_.push_back({Message::Kind::kEnded, &child, {}});
+  post({Message::Kind::kEnded, &child, {}});
 }
 
 // The incarnation is over. `cause` is what ended it.
 void Node::close(Child& child, bool completed, std::uint64_t cause) {
-  child.presence = Presence::kStopped;
-  child.held = false;
+  set_presence(child, Presence::kStopped);
+  child.held = child.hold_wanted = false;
   if (child.state == LifeState::kReady && completed) completed = false;
   set_state(child, completed ? LifeState::kCompleted : LifeState::kTerminated, cause);
   child.pid = 0;
@@ -301,16 +307,14 @@ void Node::note_end(Child& child, const std::string& signature) {
 
 // Stops or continues its process.
 void Node::hold(Child& child, bool hold, std::uint64_t cause) {
-  if (!child.process || child.pid == 0 || child.held == hold) return;
+  if (!child.process || child.pid == 0 || child.hold_wanted == hold) return;
   if (child.presence != Presence::kRunning && child.presence != Presence::kStarting) return;
-  child.held = hold;
+  child.hold_wanted = hold;
   child.hold_cause = cause;
-  if (hold) {
-    child.held_since = tree_.now;
-    tree_.backend.suspend(child.key());
-  } else {
-    tree_.backend.resume(child.key());
-  }
+  if (!hold) return tree_.backend.resume(child.key());
+  if (!child.held) child.held_since = tree_.now;
+  child.held = true;
+  tree_.backend.suspend(child.key());
 }
 
 void Node::on_suspended(Child& child) {
@@ -319,18 +323,54 @@ void Node::on_suspended(Child& child) {
 }
 
 void Node::on_resumed(Child& child) {
-  if (child.held) return;
+  if (!child.held || child.hold_wanted) return;
+  child.held = false;
   // What it was kept from doing is not held against it.
   const std::int64_t held = tree_.now - child.held_since;
-  if (child.run_by != 0) child.run_by += held;
-  if (child.ready_by != 0) child.ready_by += held;
-  if (child.heartbeat_by != 0) {
-    child.heartbeat_by =
-        tree_.now + child.spec.heartbeat->interval.count() * child.spec.heartbeat->misses;
+  for (const auto deadline : {&Child::run_by, &Child::ready_by}) {
+    if (child.*deadline != 0) set_deadline(child, deadline, child.*deadline + held);
   }
+  if (child.heartbeat_by != 0) expect_heartbeat(child);
   if (child.state == LifeState::kIntermitted) {
     set_state(child, LifeState::kRunning, child.hold_cause);
   }
+}
+
+// ---- Deadlines ----
+
+void Node::set_deadline(Child& child, std::int64_t Child::*deadline, std::int64_t at) {
+  child.*deadline = at;
+  if (at != 0) tree_.deadlines.emplace(at, child.number);
+}
+
+void Node::expect_heartbeat(Child& child) {
+  const Heartbeat& heartbeat = *child.spec.heartbeat;
+  set_deadline(child, &Child::heartbeat_by,
+               tree_.now + heartbeat.interval.count() * heartbeat.misses);
+}
+
+std::int64_t Child::next_deadline() const {
+  std::int64_t next = 0;
+  const auto consider = [&next](std::int64_t at) {
+    if (at != 0 && (next == 0 || at < next)) next = at;
+  };
+  consider(stop_by);
+  consider(retry_at);
+  if (held || killed) return next;
+  for (const std::int64_t at : {ready_by, heartbeat_by, run_by}) consider(at);
+  return next;
+}
+
+std::optional<std::pair<std::int64_t, Child*>> TreeContext::next_deadline() {
+  while (!deadlines.empty()) {
+    const auto [at, number] = deadlines.top();
+    const auto child = by_number.find(number);
+    if (child != by_number.end() && child->second->next_deadline() == at) {
+      return std::pair(at, child->second);
+    }
+    deadlines.pop();
+  }
+  return std::nullopt;
 }
 
 void Node::check_deadlines(Child& child) {
@@ -342,7 +382,7 @@ void Node::check_deadlines(Child& child) {
   }
   if (due(child.retry_at)) {
     child.retry_at = 0;
-    mailbox_.push_back({Message::Kind::kBackoffOver, &child, {}});
+    post({Message::Kind::kBackoffOver, &child, {}});
     return;
   }
   if (child.held || child.killed) return;

@@ -1,6 +1,7 @@
 #include "harness/supervision/lifecycle.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace crashworthy {
 namespace {
@@ -69,12 +70,16 @@ bool is_booted(LifeState state) {
 }
 
 LifeState state_of_whole(std::span<const LifeState> parts) {
-  std::array<std::size_t, kLifeStates> counts{};
+  LifeCounts counts{};
   for (const LifeState part : parts) ++counts[index(part)];
+  return state_of_whole(counts);
+}
+
+LifeState state_of_whole(const LifeCounts& counts) {
   const auto any = [&counts](LifeState state) { return counts[index(state)] > 0; };
   const std::size_t closed =
       counts[index(LifeState::kCompleted)] + counts[index(LifeState::kTerminated)];
-  if (closed == parts.size()) {
+  if (closed == std::accumulate(counts.begin(), counts.end(), std::size_t{0})) {
     return any(LifeState::kTerminated) ? LifeState::kTerminated : LifeState::kCompleted;
   }
   for (const LifeState state : {LifeState::kInitial, LifeState::kDisabled, LifeState::kReady}) {

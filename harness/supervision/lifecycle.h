@@ -64,6 +64,9 @@ bool is_booted(LifeState state);
 //     else                    -> running
 // So a whole is booted when all its parts are, and closed when all are.
 LifeState state_of_whole(std::span<const LifeState> parts);
+// The same from how many parts are in each state.
+using LifeCounts = std::array<std::size_t, kLifeStates>;
+LifeState state_of_whole(const LifeCounts& parts);
 
 // The transitions by which a whole that is in `current` follows its parts to `wanted`, in order;
 // empty when it is there, or when no allowed way leads there: it then stays what it is. (A whole

@@ -22,9 +22,9 @@ Node::Node(TreeContext& tree, std::shared_ptr<const SupervisorSpec> spec, Child*
 }
 
 Node::~Node() {
-  for (const auto& child : children_) {
-    tree_.by_number.erase(child->number);
-    tree_.backend.forget(child->number);
+  for (const auto& [number, child] : children_) {
+    tree_.by_number.erase(number);
+    tree_.backend.forget(number);
   }
 }
 
@@ -34,30 +34,53 @@ Child& Node::add_child(ChildSpec spec) {
   child->spec = std::move(spec);
   child->number = ++tree_.children;
   child->parent = this;
-  tree_.by_number[child->number] = child.get();
-  children_.push_back(std::move(child));
-  return *children_.back();
+  Child& added = *child;
+  tree_.by_number[added.number] = &added;
+  by_id_[added.spec.id] = &added;
+  children_[added.number] = std::move(child);
+  ++unstarted_;
+  return added;
 }
 
 // Forgets a child that does not live.
 void Node::remove(Child& child) {
   drop_messages(child);
+  if (child.incarnation == 0) --unstarted_;
+  count(child, std::nullopt);
   tree_.by_number.erase(child.number);
   tree_.backend.forget(child.number);
-  const auto place = std::find_if(children_.begin(), children_.end(),
-                                  [&child](const auto& other) { return other.get() == &child; });
-  tree_.removed_children.push_back(std::move(*place));
+  by_id_.erase(child.spec.id);
+  const auto place = children_.find(child.number);
+  tree_.removed_children.push_back(std::move(place->second));
   children_.erase(place);
 }
 
-void Node::drop_messages(const Child& child) {
+void Node::post(Message message) {
+  if (message.child != nullptr) ++message.child->messages;
+  mailbox_.push_back(std::move(message));
+}
+
+void Node::drop_messages(Child& child) {
+  if (std::exchange(child.messages, 0) == 0) return;
   std::erase_if(mailbox_, [&child](const Message& message) { return message.child == &child; });
 }
 
+void Node::set_presence(Child& child, Presence presence) {
+  if (child.presence != Presence::kStopped) --present_;
+  child.presence = presence;
+  if (child.presence != Presence::kStopped) ++present_;
+}
+
+// Counts the child among the parts that were started, as being in that state.
+void Node::count(Child& child, std::optional<LifeState> as) {
+  if (child.counted) --parts_[static_cast<std::size_t>(*child.counted)];
+  child.counted = as;
+  if (as) ++parts_[static_cast<std::size_t>(*as)];
+}
+
 Child* Node::find(const std::string& id) const {
-  const auto found = std::find_if(children_.begin(), children_.end(),
-                                  [&id](const auto& child) { return child->spec.id == id; });
-  return found == children_.end() ? nullptr : found->get();
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second;
 }
 
 void Node::set_loop(LifeState loop) {
@@ -67,11 +90,9 @@ void Node::set_loop(LifeState loop) {
 
 // The one rule: see state_of_whole() and way().
 void Node::follow_parts() {
-  std::vector<LifeState> parts{loop_};
-  for (const auto& child : children_) {
-    const bool counts = child->incarnation > 0 || (!booted_ && !finished_);
-    if (counts) parts.push_back(child->state);
-  }
+  LifeCounts parts = parts_;
+  ++parts[static_cast<std::size_t>(loop_)];
+  if (!booted_ && !finished_) parts[static_cast<std::size_t>(LifeState::kInitial)] += unstarted_;
   const auto transitions = way(state_, state_of_whole(parts));
   for (const Transition transition : transitions) {
     state_ = *apply(state_, transition);
@@ -80,6 +101,7 @@ void Node::follow_parts() {
     const std::uint64_t number = emit(std::move(event), tree_.events);
     if (owner_ == nullptr) continue;
     owner_->state = state_;
+    owner_->parent->count(*owner_, state_);
     owner_->last_event = number;
     owner_->run_end_hook();
   }
@@ -91,7 +113,7 @@ void Node::start() {
     emit(own_event(EventKind::kState), cause_);
   }
   set_loop(LifeState::kReady);
-  for (const auto& child : children_) plan_start(*child, StartMode::kBoot);
+  for (const auto& [number, child] : children_) plan_start(*child, StartMode::kBoot);
   plan_do([this] {
     booted_ = true;
     set_loop(suspended_ ? LifeState::kIntermitted : LifeState::kRunning);
@@ -103,9 +125,11 @@ bool Node::run() {
   bool any = false;
   for (bool more = true; more;) {
     more = false;
-    // By index, because a child may be added or removed by what is done.
-    for (std::size_t i = 0; i < children_.size(); ++i) {
-      if (children_[i]->node && children_[i]->node->run()) more = true;
+    // Supervisors come and go while they run, so each next one is looked up.
+    for (auto next = nested_.begin(); next != nested_.end();) {
+      const std::uint64_t number = *next;
+      if (children_.at(number)->node->run()) more = true;
+      next = nested_.upper_bound(number);
     }
     while (advance()) more = true;
     any = any || more;
@@ -168,8 +192,8 @@ bool Node::advance_start(Step& step) {
     case StartMode::kRestart:
       // Back to the mailbox, behind what waits there: the supervisor stays answerable.
       plan_.clear();
-      child.presence = Presence::kRestarting;
-      mailbox_.push_back({Message::Kind::kRetry, &child, {}});
+      set_presence(child, Presence::kRestarting);
+      post({Message::Kind::kRetry, &child, {}});
       break;
     case StartMode::kOrder:
       answer({Refusal::kStartFailed, child.failure, child.info()});
@@ -192,7 +216,7 @@ bool Node::advance_stop(Step& step) {
     child.end_pending = false;
     if (child.presence == Presence::kRestarting) {
       child.retry_at = 0;
-      child.presence = Presence::kStopped;
+      set_presence(child, Presence::kStopped);
       if (child.state == LifeState::kDisabled) set_state(child, LifeState::kTerminated, cause_);
     } else if (child.lives() && child.presence != Presence::kStopping) {
       begin_stop(child, child.spec.stop_policy().kind == StopPolicy::Kind::kTime
@@ -212,14 +236,15 @@ bool Node::advance_stop_all(Step& step) {
   if (!begun) {
     std::erase_if(mailbox_,
                   [](const Message& message) { return message.kind != Message::Kind::kOrder; });
-    for (const auto& child : children_) {
+    for (const auto& [number, child] : children_) {
+      child->messages = 0;
       child->end_pending = false;
       if (child->presence == Presence::kRestarting) {
-        child->presence = Presence::kStopped;
+        set_presence(*child, Presence::kStopped);
         child->retry_at = 0;
         if (child->state == LifeState::kDisabled) set_state(*child, LifeState::kTerminated, cause_);
       } else if (killing_ && child->lives()) {
-        child->presence = Presence::kStopping;
+        set_presence(*child, Presence::kStopping);
         child->end_cause = cause_;
         kill_child(*child);
       } else if (child->lives() && child->presence != Presence::kStopping) {
@@ -229,9 +254,7 @@ bool Node::advance_stop_all(Step& step) {
       }
     }
   }
-  const bool over = std::all_of(children_.begin(), children_.end(), [](const auto& child) {
-    return child->presence == Presence::kStopped;
-  });
+  const bool over = present_ == 0;
   if (over) plan_.pop_front();
   return over || !begun;
 }
@@ -239,6 +262,7 @@ bool Node::advance_stop_all(Step& step) {
 void Node::take(Message message) {
   if (message.kind == Message::Kind::kOrder) return carry_out(std::move(message.order));
   Child& child = *message.child;
+  --child.messages;
   cause_ = child.last_event;
   switch (message.kind) {
     case Message::Kind::kEnded:
@@ -282,7 +306,9 @@ void Node::begin_end(TreeEnd end, std::string text, std::uint64_t cause) {
   if (dynamic_) {
     plan_stop_all();
   } else {
-    for (auto child = children_.rbegin(); child != children_.rend(); ++child) plan_stop(**child);
+    for (auto child = children_.rbegin(); child != children_.rend(); ++child) {
+      plan_stop(*child->second);
+    }
   }
   plan_do([this] { finish(); });
 }
@@ -324,38 +350,16 @@ void Node::finish() {
 
 // What OTP's parent sees: a supervisor that ended by itself did so with `shutdown`.
 void Node::on_nested_end(Child& child) {
+  nested_.erase(child.number);
   tree_.removed_nodes.push_back(std::move(child.node));
-  const Presence was = std::exchange(child.presence, Presence::kStopped);
+  const Presence was = child.presence;
+  set_presence(child, Presence::kStopped);
   child.stop_by = 0;
   if (was == Presence::kStarting) child.start = Child::Outcome::kFailed;
   if (was != Presence::kRunning) return;
   child.end_normal = true;
   child.end_pending = true;
-  mailbox_.push_back({Message::Kind::kEnded, &child, {}});
-}
-
-std::optional<std::int64_t> Node::next_deadline() const {
-  std::optional<std::int64_t> next;
-  const auto consider = [&next](std::optional<std::int64_t> at) {
-    if (at && *at != 0 && (!next || *at < *next)) next = at;
-  };
-  for (const auto& child : children_) {
-    for (const std::int64_t at : {child->stop_by, child->retry_at}) consider(at);
-    if (!child->held && !child->killed) {
-      for (const std::int64_t at : {child->ready_by, child->heartbeat_by, child->run_by}) {
-        consider(at);
-      }
-    }
-    if (child->node) consider(child->node->next_deadline());
-  }
-  return next;
-}
-
-void Node::on_time() {
-  for (std::size_t i = 0; i < children_.size(); ++i) {
-    check_deadlines(*children_[i]);
-    if (children_[i]->node) children_[i]->node->on_time();
-  }
+  post({Message::Kind::kEnded, &child, {}});
 }
 
 void Node::set_suspended(bool suspended) {
@@ -365,7 +369,7 @@ void Node::set_suspended(bool suspended) {
 
 void Node::hold_all(bool hold, std::uint64_t cause) {
   if (!hold) set_suspended(false);
-  for (const auto& child : children_) {
+  for (const auto& [number, child] : children_) {
     if (child->node) {
       child->node->hold_all(hold, cause);
     } else {
@@ -376,14 +380,16 @@ void Node::hold_all(bool hold, std::uint64_t cause) {
 }
 
 bool Node::all_held() const {
-  return std::all_of(children_.begin(), children_.end(), [](const auto& child) {
+  return std::all_of(children_.begin(), children_.end(), [](const auto& entry) {
+    const Child* child = entry.second.get();
     if (child->node) return child->node->all_held();
     return !child->process || child->state == LifeState::kIntermitted;
   });
 }
 
 bool Node::none_held() const {
-  return std::all_of(children_.begin(), children_.end(), [](const auto& child) {
+  return std::all_of(children_.begin(), children_.end(), [](const auto& entry) {
+    const Child* child = entry.second.get();
     if (child->node) return child->node->none_held();
     return child->state != LifeState::kIntermitted;
   });
@@ -391,14 +397,14 @@ bool Node::none_held() const {
 
 std::vector<ChildInfo> Node::which_children() const {
   std::vector<ChildInfo> infos;
-  for (const auto& child : children_) infos.push_back(child->info());
+  for (const auto& [number, child] : children_) infos.push_back(child->info());
   return infos;
 }
 
 ChildCounts Node::count_children() const {
   ChildCounts counts;
   counts.specs = dynamic_ ? 1 : static_cast<int>(children_.size());
-  for (const auto& child : children_) {
+  for (const auto& [number, child] : children_) {
     if (child->presence == Presence::kRunning) ++counts.active;
     ++(child->spec.child_type() == ChildType::kWorker ? counts.workers : counts.supervisors);
   }
@@ -414,7 +420,7 @@ SupervisorInfo Node::info() {
   info.auto_shutdown = spec_->auto_shutdown;
   info.state = state_;
   info.budget_left = intensity_.left(tree_.now);
-  for (const auto& child : children_) {
+  for (const auto& [number, child] : children_) {
     SupervisorInfo::Entry entry{child->info(), {}};
     if (child->node) entry.below.push_back(child->node->info());
     info.children.push_back(std::move(entry));

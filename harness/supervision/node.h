@@ -15,7 +15,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <queue>
+#include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -50,7 +53,8 @@ struct Child {
   bool killed = false;             // We killed it.
   bool hung = false;
   bool early_ready = false;  // It said that it is ready before we heard that it was started.
-  bool held = false;         // It is being suspended, or is: its time does not count.
+  bool hold_wanted = false;  // It is to be suspended,
+  bool held = false;         // and its time does not count, from then until it is resumed.
   bool end_pending = false;  // It ended by itself; its supervisor has not come to it yet.
   bool end_normal = false;   // What OTP calls normal or shutdown.
 
@@ -58,7 +62,10 @@ struct Child {
   std::uint64_t end_cause = 0;   // of what led to its end,
   std::uint64_t hold_cause = 0;  // and of what asked to suspend or resume it.
 
-  // Deadlines; 0: none.
+  std::optional<LifeState> counted;  // As what its supervisor counts it among its parts.
+  int messages = 0;                  // About it, in the mailbox.
+
+  // Deadlines, to be set by Node::set_deadline(); 0: none.
   std::int64_t ready_by = 0;
   std::int64_t heartbeat_by = 0;
   std::int64_t run_by = 0;
@@ -73,6 +80,8 @@ struct Child {
 
   ProcessKey key() const { return {number, incarnation}; }
   ChildContext context() const { return {path, incarnation}; }
+  // The first of its deadlines that holds now; 0: none.
+  std::int64_t next_deadline() const;
   bool lives() const { return presence != Presence::kStopped && presence != Presence::kRestarting; }
   ChildInfo info() const;
   void run_end_hook() const;  // If it has completed or terminated.
@@ -89,12 +98,18 @@ struct TreeContext {
   std::array<std::uint64_t, kRememberedEvents> cause_of{};
   std::uint64_t children = 0;
   std::map<std::uint64_t, Child*> by_number{};
+  // By time and child; those that no longer hold are passed over when they come up.
+  std::priority_queue<std::pair<std::int64_t, std::uint64_t>,
+                      std::vector<std::pair<std::int64_t, std::uint64_t>>, std::greater<>>
+      deadlines{};
   // What was removed while it may still be on the stack.
   std::vector<std::unique_ptr<Child>> removed_children{};
   std::vector<std::unique_ptr<Node>> removed_nodes{};
 
   // Numbers the event, stamps it and hands it to the sink; returns its number.
   std::uint64_t emit(Event event);
+  // The next moment at which a child must be looked at, and which child.
+  std::optional<std::pair<std::int64_t, Child*>> next_deadline();
 };
 
 class Node {
@@ -142,9 +157,7 @@ class Node {
   void on_ended(Child& child, WaitStatus status);
   void hold(Child& child, bool hold, std::uint64_t cause);
 
-  // Time, of this node and all below.
-  std::optional<std::int64_t> next_deadline() const;
-  void on_time();
+  void check_deadlines(Child& child);
 
   // Questions.
   Child* find(const std::string& id) const;
@@ -152,7 +165,6 @@ class Node {
   ChildCounts count_children() const;
   SupervisorInfo info();
   const SupervisorSpec& spec() const { return *spec_; }
-  const std::vector<std::unique_ptr<Child>>& children() const { return children_; }
   LifeState state() const { return state_; }
   bool booted() const { return booted_; }
   std::optional<TreeEnd> ended() const { return finished_ ? ending_ : std::nullopt; }
@@ -188,7 +200,10 @@ class Node {
   void on_nested_end(Child& child);
   Child& add_child(ChildSpec spec);
   void remove(Child& child);
-  void drop_messages(const Child& child);
+  void post(Message message);
+  void drop_messages(Child& child);
+  void set_presence(Child& child, Presence presence);
+  void count(Child& child, std::optional<LifeState> as);
   void set_loop(LifeState loop);
   void follow_parts();
 
@@ -206,7 +221,8 @@ class Node {
   void kill_child(Child& child);
   void close(Child& child, bool completed, std::uint64_t cause);
   void note_end(Child& child, const std::string& signature);
-  void check_deadlines(Child& child);
+  void set_deadline(Child& child, std::int64_t Child::*deadline, std::int64_t at);
+  void expect_heartbeat(Child& child);
   void arm(Child& child);
 
   // node_restart.cc
@@ -221,6 +237,7 @@ class Node {
 
   // node_orders.cc
   void carry_out(Order order);
+  std::string free_instance_id();
   void order_start(Order& order);
   void order_restart(Child& child);
   void order_stop(Child& child);
@@ -237,7 +254,12 @@ class Node {
   const bool dynamic_;
   std::uint64_t instances_ = 0;  // Of a dynamic supervisor, ever.
   RestartIntensity intensity_;
-  std::vector<std::unique_ptr<Child>> children_;  // In start order.
+  std::map<std::uint64_t, std::unique_ptr<Child>> children_;  // By number: in start order.
+  std::unordered_map<std::string, Child*> by_id_;
+  std::set<std::uint64_t> nested_;  // Those of them that are supervisors now.
+  std::size_t present_ = 0;         // How many have a presence other than kStopped.
+  LifeCounts parts_{};              // The states of those that were started,
+  std::size_t unstarted_ = 0;       // and how many never were.
 
   LifeState state_ = LifeState::kInitial;
   LifeState loop_ = LifeState::kInitial;  // Its own part.

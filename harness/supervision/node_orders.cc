@@ -12,7 +12,7 @@ void Node::submit(Order order) {
     if (order.reply) order.reply({Refusal::kEnding, "its supervisor has ended", {}});
     return;
   }
-  mailbox_.push_back({Message::Kind::kOrder, nullptr, std::move(order)});
+  post({Message::Kind::kOrder, nullptr, std::move(order)});
 }
 
 void Node::answer(Answer answer) {
@@ -67,13 +67,20 @@ std::optional<Answer> Node::refuse(const Order& order) const {
   return std::nullopt;
 }
 
+std::string Node::free_instance_id() {
+  std::string id;
+  do {
+    id = fmt::format("{}-{}", spec_->children[0].id, ++instances_);
+  } while (find(id) != nullptr);
+  return id;
+}
+
 void Node::order_start(Order& order) {
   ChildSpec spec = std::move(order.spec);
   if (dynamic_) {
     ChildSpec instance = spec_->children[0];
     instance.command.insert(instance.command.end(), spec.command.begin(), spec.command.end());
-    ++instances_;
-    instance.id = spec.id.empty() ? fmt::format("{}-{}", instance.id, instances_) : spec.id;
+    instance.id = spec.id.empty() ? free_instance_id() : spec.id;
     spec = std::move(instance);
   }
   if (const auto good = check_child(spec, spec_->auto_shutdown); !good) {

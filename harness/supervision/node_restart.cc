@@ -19,8 +19,9 @@ void Node::decide(Child& child) {
 
 void Node::check_auto_shutdown(const Child& ended) {
   if (spec_->auto_shutdown == AutoShutdown::kNever) return;
-  const bool others = std::any_of(children_.begin(), children_.end(), [&ended](const auto& child) {
-    return child.get() != &ended && child->spec.significant &&
+  const bool others = std::any_of(children_.begin(), children_.end(), [&ended](const auto& entry) {
+    const Child* child = entry.second.get();
+    return child != &ended && child->spec.significant &&
            (child->presence != Presence::kStopped || child->end_pending);
   });
   if (spec_->auto_shutdown == AutoShutdown::kAllSignificant && others) return;
@@ -41,10 +42,10 @@ void Node::give_up(const std::string& why, std::uint64_t cause) {
 // Counts, and restarts `child` with its group, or gives up.
 void Node::restart(Child& child) {
   if (!intensity_.spend(tree_.now)) {
-    child.presence = Presence::kStopped;
+    set_presence(child, Presence::kStopped);
     return give_up("'" + child.path + "'", cause_);
   }
-  child.presence = Presence::kRestarting;
+  set_presence(child, Presence::kRestarting);
   Event event = event_of(child, EventKind::kRestart);
   event.budget_left = intensity_.left(tree_.now);
   cause_ = emit(std::move(event), cause_);
@@ -58,14 +59,11 @@ void Node::restart(Child& child) {
 
 // The children that are restarted with `child`, in start order.
 std::vector<Child*> Node::group_of(Child& child) const {
+  if (spec_->strategy == Strategy::kOneForOne || dynamic_) return {&child};
   std::vector<Child*> group;
-  for (const auto& member : children_) {
-    const bool self = member.get() == &child;
-    const bool later = !group.empty();
-    if (self || spec_->strategy == Strategy::kOneForAll ||
-        (spec_->strategy == Strategy::kRestForOne && later)) {
-      group.push_back(member.get());
-    }
+  for (const auto& [number, member] : children_) {
+    const bool earlier = number < child.number;
+    if (spec_->strategy == Strategy::kOneForAll || !earlier) group.push_back(member.get());
   }
   return group;
 }
@@ -74,7 +72,7 @@ void Node::start_group(Child& child) {
   const std::int64_t delay = backoff_of(child);
   if (delay == 0) return plan_group_starts(child);
   begin_incarnation(child);
-  child.retry_at = tree_.now + delay;
+  set_deadline(child, &Child::retry_at, tree_.now + delay);
   set_state(child, LifeState::kDisabled, cause_);
 }
 

@@ -136,6 +136,18 @@ class TreeLogic::Impl {
                       target != nullptr ? target->incarnation : 0, hold, std::move(reply)});
   }
 
+  std::optional<std::int64_t> next_deadline() {
+    const auto next = context_.next_deadline();
+    return next ? std::optional(next->first) : std::nullopt;
+  }
+
+  void check_deadlines(std::int64_t now) {
+    for (auto next = context_.next_deadline(); next && next->first <= now;
+         next = context_.next_deadline()) {
+      next->second->parent->check_deadlines(*next->second);
+    }
+  }
+
   std::uint64_t note_order(const char* text) {
     Event event;
     event.kind = EventKind::kOrder;
@@ -341,12 +353,10 @@ void TreeLogic::on_ended(ProcessKey key, WaitStatus status, std::int64_t now) {
   impl_->tell(key, now, [&](Node& node, Child& child) { node.on_ended(child, status); });
 }
 
-std::optional<std::int64_t> TreeLogic::next_deadline() const {
-  return impl_->root().next_deadline();
-}
+std::optional<std::int64_t> TreeLogic::next_deadline() const { return impl_->next_deadline(); }
 
 void TreeLogic::on_time(std::int64_t now) {
-  impl_->at(now, [this] { impl_->root().on_time(); });
+  impl_->at(now, [&] { impl_->check_deadlines(now); });
 }
 
 }  // namespace crashworthy
