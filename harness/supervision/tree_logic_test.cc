@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "harness/os/clock.h"
 #include "harness/supervision/behaviour_rows.h"
 #include "harness/supervision/fake_backend.h"
 
