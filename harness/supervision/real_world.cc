@@ -24,6 +24,7 @@ constexpr std::int64_t kQuietNs = 8'000'000;
 constexpr std::int64_t kMissingNs = 10'000'000'000;
 // When something is seen that is not expected, waiting longer does not mend it.
 constexpr std::int64_t kWrongNs = 300'000'000;
+constexpr Nanoseconds kLongestPass = 20s;
 constexpr std::int64_t kGoneNs = 5'000'000'000;
 
 // Until its shim has reaped it: then it is known that and when it ended.
@@ -154,19 +155,57 @@ std::string RealWorld::settle(std::int64_t earliest, const std::function<Sight()
   }
 }
 
+// Processes that are suspended, or resumed, together are so in an order of their own.
+std::string RealWorld::comparable(const Step& step, const std::string& text) {
+  if (step.any_order) return sorted_lines(text);
+  std::string result;
+  std::string together;  // Lines of one ending, in a row.
+  std::string ending;
+  const auto add = [](std::string* to, const std::string& more) {
+    if (!more.empty()) *to += (to->empty() ? "" : "; ") + more;
+  };
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find("; ", begin), text.size());
+    const std::string line = text.substr(begin, end - begin);
+    begin = end + 2;
+    std::string now;
+    for (const char* one : {" intermitted", " running"}) {
+      if (line.ends_with(one)) now = one;
+    }
+    if (now != ending || now.empty()) add(&result, sorted_lines(std::exchange(together, "")));
+    ending = now;
+    add(now.empty() ? &result : &together, line);
+  }
+  add(&result, sorted_lines(together));
+  return result;
+}
+
+// When the time has passed that `action` is to take. Of a tree that has ended no time shows more.
+std::int64_t RealWorld::earliest_end(const Action& action) {
+  if (tree_->logic().ended()) return now_ns();
+  if (action.time > kLongestPass) {
+    complaints_.push_back(format_duration(static_cast<double>(action.time.count())) +
+                          " are too long to wait for: mark the row as simulated only");
+    return now_ns();
+  }
+  return now_ns() + action.time.count();
+}
+
 std::string RealWorld::act(const Step& step) {
-  const auto text = [&](const std::string& of) { return step.any_order ? sorted_lines(of) : of; };
-  const std::int64_t earliest = now_ns() + step.action.time.count();
+  const std::int64_t earliest = earliest_end(step.action);
   do_one(step.action, true);
   if (!booted_) return "";
-  return text(settle(earliest, [&] {
-    if (text(seen_) == text(step.seen)) return Sight::kAll;
-    return step.any_order || step.seen.starts_with(seen_) ? Sight::kPart : Sight::kWrong;
-  }));
+  const std::string expected = comparable(step, step.seen);
+  return comparable(step, settle(earliest, [&] {
+                      const std::string seen = comparable(step, seen_);
+                      if (seen == expected) return Sight::kAll;
+                      return step.any_order || expected.starts_with(seen) ? Sight::kPart
+                                                                          : Sight::kWrong;
+                    }));
 }
 
 std::string RealWorld::act_and_settle(const Action& action) {
-  const std::int64_t earliest = now_ns() + action.time.count();
+  const std::int64_t earliest = earliest_end(action);
   do_one(action, true);
   if (!booted_) return "";
   return settle(earliest, [] { return Sight::kAll; });

@@ -28,8 +28,10 @@ class RealWorld {
             std::uint64_t seed = 0);
 
   // Does what the action of `step`, which is no question, says, and waits until all of it is seen,
-  // or for long enough. Returns what was seen.
+  // or for long enough. Returns what was seen, comparable.
   std::string act(const Step& step);
+  // `text`, which was seen or is to be seen at `step`, with what nothing orders in one order.
+  static std::string comparable(const Step& step, const std::string& text);
   // The same without knowing what will be seen: until nothing more happens.
   std::string act_and_settle(const Action& action);
   // The answer to the question `action`.
@@ -59,6 +61,7 @@ class RealWorld {
   void run_for_a_moment();
   void tell_conduct(const std::string& path, Running* running);
   bool is_settled() const;
+  std::int64_t earliest_end(const Action& action);
   std::string settle(std::int64_t earliest, const std::function<Sight()>& look);
 
   std::filesystem::path directory_;

@@ -54,7 +54,10 @@ int describe(const std::string&) {
   text += target;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string variable = *entry;
-    if (variable.starts_with("CRASHWORTHY_") && !variable.starts_with("CRASHWORTHY_TEST")) {
+    const bool ours = variable.starts_with("CRASHWORTHY_") &&
+                      !variable.starts_with("CRASHWORTHY_TEST") &&
+                      !variable.starts_with("CRASHWORTHY_LONG");
+    if (ours) {
       text += " " + variable;
     }
   }
