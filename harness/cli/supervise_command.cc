@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fstream>
@@ -31,14 +32,23 @@ constexpr int kGaveUpExit = 1;
 // and a terminal and a shell may both pass on a Ctrl-C.
 constexpr std::int64_t kSameRequestNs = 100'000'000;
 
-// CLOCK_REALTIME ns for a CLOCK_MONOTONIC one of just now.
-std::int64_t unix_time_of(std::int64_t monotonic_ns) {
-  timespec time{};
-  ::clock_gettime(CLOCK_REALTIME, &time);
-  const std::int64_t unix_ns =
-      static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-  return unix_ns - (now_ns() - monotonic_ns);
-}
+// CLOCK_REALTIME ns for CLOCK_MONOTONIC ones. What is between the clocks is measured anew each
+// time, but taken over only when somebody has set the clock: its noise would disorder the log.
+class WallClock {
+ public:
+  std::int64_t of(std::int64_t monotonic_ns) {
+    constexpr std::int64_t kNoise = 1'000'000;
+    timespec time{};
+    ::clock_gettime(CLOCK_REALTIME, &time);
+    const std::int64_t between =
+        static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec - now_ns();
+    if (std::abs(between - between_) > kNoise) between_ = between;
+    return monotonic_ns + between_;
+  }
+
+ private:
+  std::int64_t between_ = 0;
+};
 
 // The signals that end the tree, and SIGCHLD, as a descriptor. What the caller wants ignored
 // (nohup, a background job of a shell) stays ignored.
@@ -90,7 +100,7 @@ class Outputs {
   }
 
   void write(const Event& event) {
-    const std::int64_t unix_ns = unix_time_of(event.time_ns);
+    const std::int64_t unix_ns = clock_.of(event.time_ns);
     if (log_ && event.kind == EventKind::kState) log_->write(log_line(event, unix_ns, root_));
     if (events_) events_->write(event_json(event, unix_ns));
   }
@@ -120,6 +130,7 @@ class Outputs {
   std::optional<LineWriter> log_;
   std::optional<LineWriter> events_;
   std::string root_;
+  WallClock clock_;
 };
 
 // Our children as the kernel lists them; those of the tree among them.

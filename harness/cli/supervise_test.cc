@@ -733,6 +733,22 @@ TEST_F(Supervise, AChildWhoseGuardIsKilledIsRestarted) {
   EXPECT_EQ(end(SIGTERM), 0);
 }
 
+// supervise itself is stopped for longer than its child may be silent: nobody but us was late.
+TEST_F(Supervise, AChildIsNotBlamedForOurOwnPause) {
+  start(tree_of({shell("beating", "while sleep 0.02; do echo >&4; done",
+                       {{"heartbeat", {{"interval", "250ms"}, {"misses", 2}}},
+                        {"ready", {{"heartbeat", true}}}})}),
+        {"--events", "events"});
+  for (int i = 0; i < 3; ++i) {
+    ::kill(pid_, SIGSTOP);
+    std::this_thread::sleep_for(700ms);
+    ::kill(pid_, SIGCONT);
+    EXPECT_EQ(child("beating")["incarnation"], 1);
+  }
+  EXPECT_EQ(end(SIGTERM), 0);
+  EXPECT_THAT(text_of(run() / "events"), Not(HasSubstr("hang")));
+}
+
 TEST_F(Supervise, ClosedStandardDescriptorsBecomeNoFilesOfOurs) {
   write_tree(tree_of({shell("job", "echo to stdout; echo to stderr >&2; ls /proc/self/fd > fds",
                             {{"restart", "temporary"}, {"significant", true}})},

@@ -26,7 +26,8 @@ namespace crashworthy {
 // stderr (or the files named here), and no other descriptors but those given to start(). stdout and
 // stderr are those of create(): the shim keeps them open for later incarnations.
 struct ShimSpec {
-  // The file to execute; empty: argv[0] is looked up in the PATH of `environment`, as a shell would.
+  // The file to execute; empty: argv[0] is looked up in the PATH of `environment`, as a shell
+  // would.
   std::filesystem::path program;
   // Passed as written.
   std::vector<std::string> argv;

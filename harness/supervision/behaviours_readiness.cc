@@ -7,8 +7,8 @@ namespace {
 constexpr Nanoseconds kShort = milliseconds(200);
 
 // A boot of a (with readiness) and b, until a is asked to say that it serves.
-const std::string kUntilA = "root initial; a initial; a ready; a running";
-const std::string kThenB = "b initial; b ready; root ready; b running; root running";
+constexpr const char* kUntilA = "root initial; a initial; a ready; a running";
+constexpr const char* kThenB = "b initial; b ready; root ready; b running; root running";
 
 std::vector<Behaviour> waiting_rows() {
   return {

@@ -4,7 +4,7 @@
 namespace crashworthy::rows {
 namespace {
 
-const std::string kByHand = "different: OTP's exit reason `shutdown` is the exit code 0 here";
+constexpr const char* kByHand = "different: OTP's exit reason `shutdown` is the exit code 0 here";
 
 std::vector<Behaviour> permanent_rows() {
   return {
@@ -74,7 +74,8 @@ std::vector<Behaviour> transient_rows() {
        .sentence = "A transient child that exited with 0 can be started again by order, as often "
                    "as one likes.",
        .otp_cases = {"transient_shutdown"},
-       .compared = kByHand + "; a death by a signal that the tree did not send is a crash",
+       .compared =
+           std::string(kByHand) + "; a death by a signal that the tree did not send is a crash",
        .tree = one_for_one({worker("a").transient()}),
        .script = {{boot(), booted({"a"})},
                   {exits("a", 0), "a ended exit 0; a completed"},

@@ -5,7 +5,8 @@ namespace crashworthy::rows {
 namespace {
 
 constexpr Nanoseconds kBeat = milliseconds(100);
-const std::string kBoot = "root initial; a initial; a ready; root ready; a running; root running";
+constexpr const char* kBoot =
+    "root initial; a initial; a ready; root ready; a running; root running";
 
 std::string hung(const std::string& path) { return seq({path + " hangs", killed(path)}); }
 

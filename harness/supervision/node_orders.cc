@@ -61,7 +61,8 @@ std::optional<Answer> Node::refuse(const Order& order) const {
     return Answer{Refusal::kRestarting, fmt::format("'{}' is being restarted", order.id),
                   child->info()};
   }
-  if (child->presence != Presence::kStopped) {
+  // An end that is not handled yet has not happened to its supervisor.
+  if (child->presence != Presence::kStopped || child->end_pending) {
     return Answer{Refusal::kRunning, fmt::format("'{}' is running", order.id), child->info()};
   }
   return std::nullopt;
@@ -87,7 +88,7 @@ void Node::order_start(Order& order) {
     return answer({Refusal::kInvalid, good.error().message, {}});
   }
   if (const Child* present = find(spec.id)) {
-    const bool lives = present->lives();
+    const bool lives = present->lives() || present->end_pending;
     return answer({lives ? Refusal::kRunning : Refusal::kAlreadyPresent,
                    fmt::format("there is already a child '{}'", spec.id), present->info()});
   }

@@ -47,24 +47,27 @@ struct SupervisionTree::State {
   }
 
   // Tells the logic what was gathered, and what time it is. False when there was nothing to do.
-  bool work() {
-    bool worked = backend->deliver(&logic);
+  Result<bool> work() {
+    const bool worked = backend->deliver(&logic);
     const auto due = logic.next_deadline();
-    if (!due) return worked;
-    const std::int64_t now = now_ns();
-    if (*due > now) return worked;
-    logic.on_time(now);
+    if (!due || *due > now_ns()) return worked;
+    // Had this process been stopped, or starved, then its children have spoken in time and only we
+    // have not listened: listen before anyone is told that it is late.
+    if (auto gathered = backend->wait(0); !gathered) return gathered.error();
+    backend->deliver(&logic);
+    logic.on_time(now_ns());
     return true;
   }
 
   // Waits once at most, so that no child that is never silent can hold the caller here.
   Result<void> run(std::int64_t until) {
     ensure_started();
-    const bool worked = work();
+    const auto worked = work();
+    if (!worked) return worked.error();
     if (!logic.ended()) {
       backend->set_alarm(next_deadline());
-      if (auto waited = backend->wait(worked ? 0 : until); !waited) return waited;
-      work();
+      if (auto waited = backend->wait(*worked ? 0 : until); !waited) return waited;
+      if (auto again = work(); !again) return again.error();
     }
     backend->set_alarm(logic.ended() ? std::nullopt : next_deadline());
     return {};

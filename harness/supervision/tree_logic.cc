@@ -202,16 +202,20 @@ class TreeLogic::Impl {
   std::optional<Answer> hold_done(const Hold& hold) {
     Child* child = nullptr;
     Node* node = &root_;
+    const Answer gone{std::nullopt, {}, {}};  // Who was continued, and ended then, was continued.
     if (hold.child != 0) {
       const auto found = context_.by_number.find(hold.child);
       child = found != context_.by_number.end() ? found->second : nullptr;
       if (child == nullptr || child->incarnation != hold.incarnation ||
           (!child->process && !child->node)) {
+        if (!hold.hold) return gone;
         return Answer{Refusal::kInvalid, "'" + hold.path + "' has ended meanwhile", {}};
       }
       node = child->node.get();
     }
-    if (root_.ended()) return Answer{Refusal::kEnding, "the tree has ended", {}};
+    if (root_.ended()) {
+      return hold.hold ? Answer{Refusal::kEnding, "the tree has ended", {}} : gone;
+    }
     const Answer done{std::nullopt, {}, child != nullptr ? child->info() : ChildInfo{}};
     if (node != nullptr) {
       if (!hold.hold) return node->none_held() ? std::optional(done) : std::nullopt;
