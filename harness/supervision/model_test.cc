@@ -178,7 +178,9 @@ class Storm {
       : random_(seed),
         trees_(&random_),
         actions_(&random_, &trees_),
-        world_(troubled(trees_.tree(0)), random_.below(2) == 0, seed) {}
+        spec_(troubled(trees_.tree(0))),
+        world_(spec_, random_.below(2) == 0, seed),
+        story_(spec_text(spec_) + "\n") {}
 
   // What did not hold; empty: everything did.
   std::string go() {
@@ -264,6 +266,7 @@ class Storm {
   Random random_;
   TreeMaker trees_;
   ActionMaker actions_;
+  SupervisorSpec spec_;
   World world_;
   std::string story_;
   int steps_ = 0;
