@@ -45,6 +45,7 @@ Child& Node::add_child(ChildSpec spec) {
 // Forgets a child that does not live.
 void Node::remove(Child& child) {
   drop_messages(child);
+  std::erase_if(plan_, [&child](const Step& step) { return step.child == &child; });
   if (child.incarnation == 0) --unstarted_;
   count(child, std::nullopt);
   tree_.by_number.erase(child.number);
@@ -191,6 +192,12 @@ bool Node::advance_start(Step& step) {
       break;
     case StartMode::kRestart:
       // Back to the mailbox, behind what waits there: the supervisor stays answerable.
+      // The rest of the group waits for that as stopped, the one that began it all too.
+      for (const Step& left : plan_) {
+        if (left.child->presence == Presence::kRestarting) {
+          set_presence(*left.child, Presence::kStopped);
+        }
+      }
       plan_.clear();
       set_presence(child, Presence::kRestarting);
       post({Message::Kind::kRetry, &child, {}});

@@ -37,6 +37,21 @@ bool wait_until_reaped(pid_t pid) {
   return true;
 }
 
+std::string above(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+const SupervisorInfo* find_below(const SupervisorInfo& info, const std::string& path) {
+  if (info.path == path) return &info;
+  for (const auto& entry : info.children) {
+    for (const SupervisorInfo& below : entry.below) {
+      if (const SupervisorInfo* found = find_below(below, path)) return found;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 RealWorld::RealWorld(SupervisorSpec tree, bool hooks, const fs::path& directory, std::uint64_t seed)
@@ -51,32 +66,35 @@ RealWorld::RealWorld(SupervisorSpec tree, bool hooks, const fs::path& directory,
   tree_.emplace(*std::move(made));
 }
 
-// Each leaf gets a directory of its own: without it, its starts fail.
-fs::path RealWorld::directory_of(const std::string& path) const {
-  std::string name = path;
-  const std::size_t slash = path.rfind('/');
-  const std::string supervisor = slash == std::string::npos ? "" : path.substr(0, slash);
-  // All instances of a dynamic supervisor have that of their template.
-  if (dynamic_.contains(supervisor)) name = supervisor + "/(instances)";
+// Each leaf gets a directory of its own: without it, its starts fail. All instances of a dynamic
+// supervisor have that of their template.
+fs::path RealWorld::directory_of(const std::string& path, bool instance) const {
+  std::string name = instance ? above(path) + "/(instances)" : path;
   std::replace(name.begin(), name.end(), '/', '%');
   return directory_ / ("child-" + name);
 }
 
-void RealWorld::prepare(ChildSpec* child, const std::string& path) {
+bool RealWorld::is_dynamic(const std::string& supervisor) const {
+  const SupervisorInfo info = tree_->logic().info(now_ns());
+  const SupervisorInfo* found = find_below(info, supervisor);
+  return found != nullptr && found->strategy == Strategy::kDynamic;
+}
+
+void RealWorld::prepare(ChildSpec* child, const std::string& path, bool instance) {
   if (child->supervisor) {
     auto below = std::make_shared<SupervisorSpec>(*child->supervisor);
     prepare(below.get(), path);
     child->supervisor = std::move(below);
   } else if (child->function == kChildFunction) {
-    child->directory = directory_of(path);
+    child->directory = directory_of(path, instance);
     if (!failing_starts_.contains(path)) fs::create_directories(child->directory);
   }
 }
 
 void RealWorld::prepare(SupervisorSpec* tree, const std::string& path) {
-  if (tree->strategy == Strategy::kDynamic) dynamic_.insert(path);
   for (ChildSpec& child : tree->children) {
-    prepare(&child, path.empty() ? child.id : path + "/" + child.id);
+    prepare(&child, path.empty() ? child.id : path + "/" + child.id,
+            tree->strategy == Strategy::kDynamic);
   }
 }
 
@@ -91,12 +109,15 @@ void RealWorld::see(const Event& event) {
     if (is_closed(event.state)) running_.erase(event.path);
   }
   if (event.kind == EventKind::kEnded) running_.erase(event.path);
-  if (event.kind == EventKind::kStartFailed && event.pid == 0) {
-    const auto failing = failing_starts_.find(event.path);
-    if (failing == failing_starts_.end() || --failing->second > 0) return;
-    failing_starts_.erase(failing);
-    fs::create_directories(directory_of(event.path));
-  }
+  if (event.kind != EventKind::kStartFailed) return;
+  const auto failing = failing_starts_.find(event.path);
+  if (failing == failing_starts_.end()) return;
+  // A supervisor of that path may fail for reasons of its own.
+  const fs::path& directory = failing->second.directory;
+  if (event.text.find("'" + directory.string() + "'") == std::string::npos) return;
+  if (--failing->second.count > 0) return;
+  fs::create_directories(directory);
+  failing_starts_.erase(failing);
 }
 
 bool RealWorld::is_settled() const {
@@ -204,11 +225,11 @@ std::string RealWorld::act(const Step& step) {
                     }));
 }
 
-std::string RealWorld::act_and_settle(const Action& action) {
+std::string RealWorld::act_until(const Action& action, const std::function<bool()>& holds) {
   const std::int64_t earliest = earliest_end(action);
   do_one(action, true);
   if (!booted_) return "";
-  return settle(earliest, [] { return Sight::kAll; });
+  return settle(earliest, [&] { return holds() ? Sight::kAll : Sight::kPart; });
 }
 
 std::string RealWorld::ask(const Action& action) const {
@@ -223,10 +244,13 @@ std::vector<std::string> RealWorld::complaints() const {
 
 // ---- What is done ----
 
+bool RealWorld::can_fail_starts(const std::string& path) const { return !is_dynamic(above(path)); }
+
 void RealWorld::fail_starts(const std::string& path, int count) {
   std::error_code failure;
-  failing_starts_[path] = count;
-  fs::remove(directory_of(path), failure);
+  const fs::path directory = directory_of(path, is_dynamic(above(path)));
+  failing_starts_[path] = {count, directory};
+  fs::remove(directory, failure);
   if (failure) complaints_.push_back("starts of " + path + " cannot be made to fail");
 }
 
@@ -279,9 +303,8 @@ void RealWorld::do_one(const Action& action, bool alone) {
     case Action::Kind::kStartChild: {
       Action prepared = action;
       const std::string& id = action.child.id;
-      if (!dynamic_.contains(action.path)) {
-        prepare(&prepared.child, action.path.empty() ? id : action.path + "/" + id);
-      }
+      const std::string path = action.path.empty() ? id : action.path + "/" + id;
+      if (!is_dynamic(action.path)) prepare(&prepared.child, path, false);
       done = give_order(tree_->logic(), prepared, now_ns(), transcript_);
       break;
     }

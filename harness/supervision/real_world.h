@@ -9,7 +9,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -32,11 +31,13 @@ class RealWorld {
   std::string act(const Step& step);
   // `text`, which was seen or is to be seen at `step`, with what nothing orders in one order.
   static std::string comparable(const Step& step, const std::string& text);
-  // The same without knowing what will be seen: until nothing more happens.
-  std::string act_and_settle(const Action& action);
+  // The same, but waits until `holds`, and then until nothing more happens.
+  std::string act_until(const Action& action, const std::function<bool()>& holds);
   // The answer to the question `action`.
   std::string ask(const Action& action) const;
 
+  // Whether starts of `path` can be made to fail: not those of one instance among others.
+  bool can_fail_starts(const std::string& path) const;
   SupervisionTree& tree() { return *tree_; }
   Transcript& transcript() { return transcript_; }
   // What was wrong, whatever the script.
@@ -51,9 +52,15 @@ class RealWorld {
 
   enum class Sight { kAll, kPart, kWrong };  // Of what is to be seen.
 
-  void prepare(ChildSpec* child, const std::string& path);
+  struct FailingStarts {
+    int count = 0;
+    std::filesystem::path directory;  // Is missing as long as they fail.
+  };
+
+  void prepare(ChildSpec* child, const std::string& path, bool instance);
   void prepare(SupervisorSpec* tree, const std::string& path);
-  std::filesystem::path directory_of(const std::string& path) const;
+  std::filesystem::path directory_of(const std::string& path, bool instance) const;
+  bool is_dynamic(const std::string& supervisor) const;
   void see(const Event& event);
   void do_one(const Action& action, bool alone);
   bool end_process(const Action& action, bool alone);
@@ -70,8 +77,7 @@ class RealWorld {
   ProcessControl control_;
   std::map<std::string, Running> running_;
   std::map<std::string, Conduct> conducts_;
-  std::map<std::string, int> failing_starts_;
-  std::set<std::string> dynamic_;  // Supervisors.
+  std::map<std::string, FailingStarts> failing_starts_;
   bool booted_ = false;
   std::string seen_;  // Since the last act().
   std::vector<std::string> complaints_;
