@@ -193,11 +193,7 @@ bool Node::advance_start(Step& step) {
     case StartMode::kRestart:
       // Back to the mailbox, behind what waits there: the supervisor stays answerable.
       // The rest of the group waits for that as stopped, the one that began it all too.
-      for (const Step& left : plan_) {
-        if (left.child->presence == Presence::kRestarting) {
-          set_presence(*left.child, Presence::kStopped);
-        }
-      }
+      for (const Step& left : plan_) cancel_restart(*left.child);
       plan_.clear();
       set_presence(child, Presence::kRestarting);
       post({Message::Kind::kRetry, &child, {}});
@@ -221,11 +217,8 @@ bool Node::advance_stop(Step& step) {
   if (!begun) {
     drop_messages(child);  // What it did by itself no longer matters.
     child.end_pending = false;
-    if (child.presence == Presence::kRestarting) {
-      child.retry_at = 0;
-      set_presence(child, Presence::kStopped);
-      if (child.state == LifeState::kDisabled) set_state(child, LifeState::kTerminated, cause_);
-    } else if (child.lives() && child.presence != Presence::kStopping) {
+    cancel_restart(child);
+    if (child.lives() && child.presence != Presence::kStopping) {
       begin_stop(child, child.spec.stop_policy().kind == StopPolicy::Kind::kTime
                             ? tree_.now + child.spec.stop_policy().time.count()
                             : 0);
@@ -237,6 +230,14 @@ bool Node::advance_stop(Step& step) {
   return true;
 }
 
+// A child that waits for its next try waits no more.
+void Node::cancel_restart(Child& child) {
+  if (child.presence != Presence::kRestarting) return;
+  child.retry_at = 0;
+  set_presence(child, Presence::kStopped);
+  if (child.state == LifeState::kDisabled) set_state(child, LifeState::kTerminated, cause_);
+}
+
 // A dynamic supervisor's children, or all that are to be killed: at once, with one time for all.
 bool Node::advance_stop_all(Step& step) {
   const bool begun = std::exchange(step.begun, true);
@@ -246,11 +247,8 @@ bool Node::advance_stop_all(Step& step) {
     for (const auto& [number, child] : children_) {
       child->messages = 0;
       child->end_pending = false;
-      if (child->presence == Presence::kRestarting) {
-        set_presence(*child, Presence::kStopped);
-        child->retry_at = 0;
-        if (child->state == LifeState::kDisabled) set_state(*child, LifeState::kTerminated, cause_);
-      } else if (killing_ && child->lives()) {
+      cancel_restart(*child);
+      if (killing_ && child->lives()) {
         set_presence(*child, Presence::kStopping);
         child->end_cause = cause_;
         kill_child(*child);

@@ -191,6 +191,7 @@ class Node {
   bool advance_stop(Step& step);
   bool advance_stop_all(Step& step);
   void take(Message message);
+  void cancel_restart(Child& child);
   void plan_start(Child& child, StartMode mode);
   void plan_stop(Child& child);
   void plan_stop_all();

@@ -77,7 +77,12 @@ void Node::start_group(Child& child) {
 }
 
 void Node::plan_group_starts(Child& child) {
-  for (Child* member : group_of(child)) plan_start(*member, StartMode::kRestart);
+  const auto group = group_of(child);
+  // It is its turn that it waits for now, as all others do.
+  if (group.size() > 1 && child.state != LifeState::kDisabled) {
+    set_presence(child, Presence::kStopped);
+  }
+  for (Child* member : group) plan_start(*member, StartMode::kRestart);
 }
 
 // Doubles with each restart, and takes off a random part so that no two wait in step.
