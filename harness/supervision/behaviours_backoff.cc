@@ -21,7 +21,11 @@ Behaviour doubling_row() {
     script.push_back({pass(wait - Nanoseconds(1)), ""});
     script.push_back({pass(Nanoseconds(1)), goes("a")});
   }
-  // Longer than `max`: it begins anew.
+  // Not longer than `max` yet; then longer: it begins anew.
+  script.push_back({pass(5 * kFirst), ""});
+  script.push_back({exits("a", 1), seq({crashed("a"), waits("a", --budget)})});
+  script.push_back({pass(5 * kFirst - Nanoseconds(1)), ""});
+  script.push_back({pass(Nanoseconds(1)), goes("a")});
   script.push_back({pass(5 * kFirst + Nanoseconds(1)), ""});
   script.push_back({exits("a", 1), seq({crashed("a"), waits("a", --budget)})});
   script.push_back({pass(kFirst), goes("a")});

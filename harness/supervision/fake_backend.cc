@@ -52,8 +52,10 @@ void FakeBackend::start(ProcessKey key, const std::string& path, const ChildSpec
 }
 
 void FakeBackend::say_ready(ProcessKey key) {
-  const Process& process = processes_.at(key);
+  Process& process = processes_.at(key);
   if (process.dead) return;
+  process.ready_waits = process.suspended;
+  if (process.suspended) return;
   switch (process.conduct.ready) {
     case Conduct::Ready::kSays:
       logic_->on_ready(key, *now_);
@@ -111,6 +113,7 @@ void FakeBackend::resume(ProcessKey key) {
   later({}, [this, key] {
     if (!processes_.at(key).dead) logic_->on_resumed(key, *now_);
   });
+  if (process->ready_waits) later({}, [this, key] { say_ready(key); });
 }
 
 void FakeBackend::forget(std::uint64_t child) {

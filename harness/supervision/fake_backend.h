@@ -57,6 +57,7 @@ class FakeBackend : public Backend {
     bool dead = false;
     bool end_told = false;
     bool suspended = false;
+    bool ready_waits = false;  // It would have said so, but for being suspended.
     bool beats = false;
     Nanoseconds beat{0};  // Between two of them.
   };

@@ -202,6 +202,133 @@ TEST(TreeLogic, InstanceHasTheCommandOfItsTemplateAndItsOwn) {
   EXPECT_EQ(spec->restart, RestartType::kPermanent);
 }
 
+// A backend that answers nothing: the test does, when it likes.
+class MuteBackend : public Backend {
+ public:
+  void start(ProcessKey key, const std::string& path, const ChildSpec&) override {
+    calls.push_back("start " + path);
+    last = key;
+  }
+  void stop(ProcessKey) override { calls.emplace_back("stop"); }
+  void kill(ProcessKey) override { calls.emplace_back("kill"); }
+  void suspend(ProcessKey) override { calls.emplace_back("suspend"); }
+  void resume(ProcessKey) override { calls.emplace_back("resume"); }
+  void forget(std::uint64_t) override { calls.emplace_back("forget"); }
+
+  std::vector<std::string> calls;
+  ProcessKey last;  // That was started.
+};
+
+struct MuteWorld {
+  explicit MuteWorld(SupervisorSpec tree) : logic(std::move(tree), backend, seen.sink(), 0) {
+    logic.start(1);
+  }
+  std::vector<std::string> calls() { return std::exchange(backend.calls, {}); }
+
+  MuteBackend backend;
+  Transcript seen;
+  TreeLogic logic;
+};
+
+using Calls = std::vector<std::string>;
+
+TEST(TreeLogic, ReadinessBeforeTheStartIsToldIsKept) {
+  MuteWorld world(one_for_one({worker("a").tells_ready()}));
+  world.logic.on_ready(world.backend.last, 2);
+  EXPECT_EQ(world.seen.take(), "root initial; a initial; a ready; root ready");
+  world.logic.on_started(world.backend.last, 7, 3);
+  EXPECT_EQ(world.seen.take(), "a running; a serves; root running");
+}
+
+TEST(TreeLogic, ChildThatEndsBeforeItsStartIsToldHasFailedToStart) {
+  MuteWorld world(one_for_one({worker("a"), worker("b")}));
+  world.logic.on_ended(world.backend.last, exit_status(1), 2);
+  EXPECT_EQ(world.seen.take(),
+            "root initial; a initial; a ready; a ended exit 1; a start failed; a terminated; "
+            "root disabled; root terminated");
+  EXPECT_EQ(world.logic.ended(), TreeEnd::kStartFailed);
+}
+
+TEST(TreeLogic, SuspendReachesAChildWhoseStartIsNotToldYet) {
+  MuteWorld world(one_for_one({worker("a")}));
+  world.logic.on_started(world.backend.last, 7, 2);
+  world.logic.on_ended(world.backend.last, exit_status(1), 2);
+  world.logic.suspend("", 2, world.seen.reply("suspend", ""));
+  EXPECT_EQ(world.calls(), (Calls{"start a", "start a"}));
+  EXPECT_EQ(world.seen.unanswered(), 1);
+  world.logic.on_started(world.backend.last, 8, 3);
+  EXPECT_EQ(world.calls(), Calls{"suspend"});
+  world.logic.on_suspended(world.backend.last, 4);
+  EXPECT_EQ(world.logic.find("a")->state, LifeState::kIntermitted);
+  EXPECT_EQ(world.logic.info(5).state, LifeState::kIntermitted);
+  world.logic.resume("", 5, world.seen.reply("resume", ""));
+  EXPECT_EQ(world.calls(), Calls{"resume"});
+  world.logic.on_resumed(world.backend.last, 6);
+  EXPECT_EQ(world.logic.info(6).state, LifeState::kRunning);
+  EXPECT_EQ(world.seen.unanswered(), 0);
+  EXPECT_EQ(world.seen.complaints(), Calls{});
+}
+
+TEST(TreeLogic, SuspendReachesASupervisorThatIsBeingRestarted) {
+  MuteWorld world(one_for_one({nested("in", one_for_one({worker("w")}, 0))}));
+  world.logic.on_started(world.backend.last, 7, 2);
+  world.logic.on_ended(world.backend.last, exit_status(1), 2);
+  world.logic.suspend("", 2, world.seen.reply("suspend", ""));
+  world.logic.on_started(world.backend.last, 8, 3);
+  world.logic.on_suspended(world.backend.last, 4);
+  EXPECT_EQ(world.logic.find("in")->state, LifeState::kIntermitted);
+  EXPECT_EQ(world.logic.info(4).state, LifeState::kIntermitted);
+  EXPECT_EQ(world.seen.unanswered(), 0);
+  EXPECT_EQ(world.seen.complaints(), Calls{});
+}
+
+TEST(TreeLogic, StartThatIsToldDuringAShutdownIsNoStart) {
+  MuteWorld world(one_for_one({worker("a").tells_ready(seconds(1)).ends_by(seconds(2))}));
+  world.logic.shutdown(2);
+  EXPECT_EQ(world.calls(), (Calls{"start a", "stop"}));
+  world.seen.take();
+  world.logic.on_started(world.backend.last, 7, 3);
+  EXPECT_EQ(world.logic.next_deadline(), 2 + 5'000'000'000) << "only the time to stop counts";
+  world.logic.on_ended(world.backend.last, signal_status(SIGTERM), 4);
+  EXPECT_EQ(world.logic.ended(), TreeEnd::kAsked);
+  EXPECT_EQ(world.seen.take().find("start failed"), std::string::npos);
+  EXPECT_EQ(world.seen.complaints(), Calls{});
+}
+
+TEST(TreeLogic, StartThatFailsDuringAShutdownEndsIt) {
+  MuteWorld world(one_for_one({worker("a")}));
+  world.logic.shutdown(2);
+  world.seen.take();
+  world.logic.on_start_failed(world.backend.last, "no such program", 3);
+  EXPECT_EQ(world.logic.ended(), TreeEnd::kAsked);
+  EXPECT_EQ(world.seen.take(), "a terminated; root terminated");
+}
+
+TEST(TreeLogic, ChildThatExitsWith0AfterItHungHasCrashed) {
+  MuteWorld world(one_for_one({worker("a").transient().ends_by(Nanoseconds(10))}));
+  world.logic.on_started(world.backend.last, 7, 2);
+  world.seen.take();
+  world.logic.on_time(12);
+  EXPECT_EQ(world.calls(), (Calls{"start a", "kill"}));
+  world.logic.on_ended(world.backend.last, exit_status(0), 13);
+  EXPECT_EQ(world.seen.take(),
+            "a hangs; a ended exit 0; a terminated; a restart left 1; a initial; a ready");
+}
+
+TEST(TreeLogic, NothingIsAskedOfAChildTwice) {
+  MuteWorld world(one_for_one({worker("a").stops_within(Nanoseconds(10))}));
+  world.logic.on_started(world.backend.last, 7, 2);
+  world.calls();
+  world.logic.stop_child("a", 3, world.seen.reply("stop", "a"));
+  world.logic.shutdown(4);
+  EXPECT_EQ(world.calls(), Calls{"stop"});
+  world.logic.on_time(13);
+  world.logic.kill(14);
+  EXPECT_EQ(world.calls().front(), "kill");
+  world.logic.on_ended(world.backend.last, signal_status(SIGKILL), 15);
+  EXPECT_EQ(world.logic.ended(), TreeEnd::kAsked);
+}
+
 // The wait of the first restart of `a` in a world with this seed.
 std::int64_t first_wait(std::uint64_t seed, double jitter) {
   World world(one_for_one({worker("a").backs_off(seconds(1), seconds(1), jitter)}), false, seed);
