@@ -107,7 +107,7 @@ std::vector<Behaviour> waiting_rows() {
                    seq({crashed("b"), left("b", 4), stopped("a"), "b initial; b disabled"})},
                   children("", "a stopped completed #1, b restarting disabled #2"),
                   {pass(kFirst),
-                   seq({fails("a"), left("a", 3), "b terminated", born("a"), born("b")})},
+                   seq({fails("a"), "b terminated", left("a", 3), born("a"), born("b")})},
                   children("", "a running #3, b running #3")}},
       {.name = "GroupStartedInVainThatGivesUpClosesItsOthers",
        .sentence = "The same where the next try is one too many: the child that waited is closed "
@@ -118,7 +118,7 @@ std::vector<Behaviour> waiting_rows() {
                   {starts_fail("a", 1), ""},
                   {exits("b", 1),
                    seq({crashed("b"), left("b", 0), stopped("a"), "b initial; b disabled"})},
-                  {pass(kFirst), seq({fails("a"), "spent root; b terminated; root terminated"})},
+                  {pass(kFirst), seq({fails("a"), "b terminated; spent root; root terminated"})},
                   end_is("intensity spent")}},
       {.name = "FailedStartWaitsForTheNextBackOff",
        .sentence = "A restart that fails waits for a back-off before its next try.",
