@@ -132,7 +132,6 @@ void Node::begin_start(Child& child) {
   }
   if (child.spec.supervisor) {
     // Its states are told by the node itself, from those of its parts.
-    nested_.insert(child.number);
     child.node = std::make_unique<Node>(tree_, child.spec.supervisor, &child, child.path, cause_);
     child.node->start();
     return;

@@ -59,6 +59,7 @@ void Node::remove(Child& child) {
 void Node::post(Message message) {
   if (message.child != nullptr) ++message.child->messages;
   mailbox_.push_back(std::move(message));
+  wake();
 }
 
 void Node::drop_messages(Child& child) {
@@ -70,6 +71,7 @@ void Node::set_presence(Child& child, Presence presence) {
   if (child.presence != Presence::kStopped) --present_;
   child.presence = presence;
   if (child.presence != Presence::kStopped) ++present_;
+  wake();
 }
 
 // Counts the child among the parts that were started, as being in that state.
@@ -122,20 +124,16 @@ void Node::start() {
   });
 }
 
-bool Node::run() {
-  bool any = false;
-  for (bool more = true; more;) {
-    more = false;
-    // Supervisors come and go while they run, so each next one is looked up.
-    for (auto next = nested_.begin(); next != nested_.end();) {
-      const std::uint64_t number = *next;
-      if (children_.at(number)->node->run()) more = true;
-      next = nested_.upper_bound(number);
-    }
-    while (advance()) more = true;
-    any = any || more;
+void Node::run() {
+  queued_ = false;
+  while (advance()) {
   }
-  return any;
+}
+
+// Something has happened that it may be waiting for.
+void Node::wake() {
+  if (std::exchange(queued_, true)) return;
+  tree_.runnable.push_back(this);
 }
 
 // Does the next thing; false when there is none, or it waits.
@@ -286,16 +284,19 @@ void Node::take(Message message) {
 
 void Node::plan_start(Child& child, StartMode mode) {
   plan_.push_back({.kind = Step::Kind::kStart, .child = &child, .mode = mode});
+  wake();
 }
 
 void Node::plan_stop(Child& child) {
   plan_.push_back({.kind = Step::Kind::kStop, .child = &child});
+  wake();
 }
 
 void Node::plan_stop_all() { plan_.push_back({.kind = Step::Kind::kStopAll}); }
 
 void Node::plan_do(std::function<void()> action) {
   plan_.push_back({.kind = Step::Kind::kDo, .action = std::move(action)});
+  wake();
 }
 
 void Node::begin_end(TreeEnd end, std::string text, std::uint64_t cause) {
@@ -353,7 +354,6 @@ void Node::finish() {
 
 // What OTP's parent sees: a supervisor that ended by itself did so with `shutdown`.
 void Node::on_nested_end(Child& child) {
-  nested_.erase(child.number);
   child.end_reason =
       child.failure.empty() ? child.node->end_text() : "could not be started: " + child.failure;
   tree_.removed_nodes.push_back(std::move(child.node));
@@ -369,6 +369,7 @@ void Node::on_nested_end(Child& child) {
 
 void Node::set_suspended(bool suspended) {
   suspended_ = suspended;
+  wake();
   if (booted_ && !ending_) set_loop(suspended ? LifeState::kIntermitted : LifeState::kRunning);
 }
 

@@ -16,7 +16,6 @@
 #include <memory>
 #include <optional>
 #include <queue>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -105,6 +104,7 @@ struct TreeContext {
   std::priority_queue<std::pair<std::int64_t, std::uint64_t>,
                       std::vector<std::pair<std::int64_t, std::uint64_t>>, std::greater<>>
       deadlines{};
+  std::deque<Node*> runnable{};  // The supervisors that may have something to do.
   // What was removed while it may still be on the stack.
   std::vector<std::unique_ptr<Child>> removed_children{};
   std::vector<std::unique_ptr<Node>> removed_nodes{};
@@ -126,8 +126,8 @@ class Node {
 
   // Begins to boot.
   void start();
-  // Goes on as far as it can now, and so do the supervisors below. True when anything was done.
-  bool run();
+  // Goes on as far as it can now.
+  void run();
 
   // Stops everything in reverse order, then ends; what was going on is dropped.
   void begin_end(TreeEnd end, std::string text, std::uint64_t cause);
@@ -191,6 +191,7 @@ class Node {
   };
 
   // node.cc
+  void wake();
   bool advance();
   bool advance_start(Step& step);
   bool advance_stop(Step& step);
@@ -262,15 +263,15 @@ class Node {
   RestartIntensity intensity_;
   std::map<std::uint64_t, std::unique_ptr<Child>> children_;  // By number: in start order.
   std::unordered_map<std::string, Child*> by_id_;
-  std::set<std::uint64_t> nested_;  // Those of them that are supervisors now.
-  std::size_t present_ = 0;         // How many have a presence other than kStopped.
-  LifeCounts parts_{};              // The states of those that were started,
-  std::size_t unstarted_ = 0;       // and how many never were.
+  std::size_t present_ = 0;    // How many have a presence other than kStopped.
+  LifeCounts parts_{};         // The states of those that were started,
+  std::size_t unstarted_ = 0;  // and how many never were.
 
   LifeState state_ = LifeState::kInitial;
   LifeState loop_ = LifeState::kInitial;  // Its own part.
   bool booted_ = false;
   bool suspended_ = false;
+  bool queued_ = false;  // Among TreeContext::runnable.
   bool killing_ = false;
   std::optional<TreeEnd> ending_;
   bool finished_ = false;

@@ -195,7 +195,10 @@ class TreeLogic::Impl {
     if (pumping_) return;
     pumping_ = true;
     do {
-      while (root_.run()) {
+      while (!context_.runnable.empty()) {
+        Node* node = context_.runnable.front();
+        context_.runnable.pop_front();
+        node->run();
       }
     } while (answer_holds());
     context_.removed_children.clear();
