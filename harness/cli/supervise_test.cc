@@ -797,7 +797,7 @@ TEST_F(Supervise, AFullDiskCostsNoTime) {
   EXPECT_EQ(ctl({"restart", "a"}).exit_code, 0);
   const auto before = processor_time(pid_);
   std::this_thread::sleep_for(1500ms);
-  EXPECT_LT(processor_time(pid_) - before, 200ms * kSlower);
+  EXPECT_LT(processor_time(pid_) - before, 100ms * kSlower);
   EXPECT_EQ(end(SIGTERM), 0);
 }
 
@@ -811,7 +811,7 @@ TEST_F(Supervise, ATerminalThatIsGoneCostsNoTime) {
   EXPECT_EQ(ctl({"restart", "a"}).exit_code, 0);
   const auto before = processor_time(pid_);
   std::this_thread::sleep_for(1s);
-  EXPECT_LT(processor_time(pid_) - before, 200ms * kSlower);
+  EXPECT_LT(processor_time(pid_) - before, 100ms * kSlower);
   EXPECT_EQ(end(SIGTERM), 0);
   EXPECT_THAT(err(), HasSubstr("Input/output error\n  the tree goes on; these lines are lost"));
 }
@@ -842,7 +842,8 @@ class SuperviseInto : public Supervise {
     std::string page(4096, '\0');
     for (int i = 0; i < 20; ++i) {
       ASSERT_EQ(ctl({"restart", "a", "--timeout", "10s"}).exit_code, 0) << i;
-      ASSERT_GT(::read(reader.get(), page.data(), page.size()), 0);
+      for (int reads = 0; reads < 50; ++reads)
+        ASSERT_GT(::read(reader.get(), page.data(), page.size()), 0);
     }
     EXPECT_EQ(end(SIGTERM), 0);
   }
@@ -877,6 +878,25 @@ TEST_F(SuperviseInto, ChildrenThatFloodTheSocketStopNothing) {
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
   const UniqueFd reader(ends[0]);
   flood(reader, UniqueFd(ends[1]));
+}
+
+// A terminal that is nearly full is writable for poll(2), and yet would be waited for.
+TEST_F(SuperviseInto, ATerminalThatNobodyReadsStopsNothing) {
+  const UniqueFd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!terminal.valid() || ::grantpt(terminal.get()) != 0 || ::unlockpt(terminal.get()) != 0)
+    GTEST_SKIP() << "no pseudo-terminals here";
+  const char* const name = ::ptsname(terminal.get());
+  const UniqueFd filler(::open(name, O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
+  ASSERT_TRUE(filler.valid());
+  for (int i = 0; i < (1 << 20) && ::write(filler.get(), "x", 1) == 1; ++i) {
+  }
+  std::string some(300, '\0');
+  ASSERT_GT(::read(terminal.get(), some.data(), some.size()), 0);
+  start_into(tree_of({sleeper("a", {{"stop", "kill"}})}),
+             UniqueFd(::open(name, O_WRONLY | O_NOCTTY | O_CLOEXEC)));
+  for (int i = 0; i < 60; ++i)
+    ASSERT_EQ(ctl({"restart", "a", "--timeout", "10s"}).exit_code, 0) << i;
+  EXPECT_EQ(end(SIGTERM), 0);
 }
 
 // In a pid namespace of its own, where every orphan becomes its child.
