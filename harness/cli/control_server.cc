@@ -35,7 +35,7 @@ ordered_json refused(const std::string& reason, const std::string& error,
   return answer;
 }
 
-// As OTP's functions say it.
+// OTP's word where it has one (tree_logic.h).
 std::string reason_of(Refusal refusal) { return std::string(refusal_name(refusal)); }
 
 }  // namespace

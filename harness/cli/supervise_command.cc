@@ -79,6 +79,13 @@ void hold_standard_descriptors() {
   }
 }
 
+// A line for stderr, which may be a pipe that nobody reads.
+void tell(const std::string& line) { LineWriter(STDERR_FILENO).write(line); }
+
+std::optional<std::int64_t> sooner(std::optional<std::int64_t> a, std::optional<std::int64_t> b) {
+  return a && b ? std::min(*a, *b) : a ? a : b;
+}
+
 // Where the events of the tree go.
 class Outputs {
  public:
@@ -109,20 +116,29 @@ class Outputs {
       if (*writer) (*writer)->flush();
     }
   }
-  void add_to(std::vector<pollfd>& set) const {
+  void add_to(std::vector<pollfd>& set, std::int64_t now) const {
     for (const auto* writer : {&log_, &events_}) {
-      if (*writer && (*writer)->waits()) set.push_back({(*writer)->fd(), POLLOUT, 0});
+      if (*writer && (*writer)->polls(now)) set.push_back({(*writer)->fd(), POLLOUT, 0});
     }
+  }
+  // ns until something is to be tried again.
+  std::optional<std::int64_t> timeout(std::int64_t now) const {
+    std::optional<std::int64_t> bound;
+    for (const auto* writer : {&log_, &events_}) {
+      if (*writer) bound = sooner(bound, (*writer)->timeout(now));
+    }
+    return bound;
   }
   // After the end: says what never was written.
   void close(const SuperviseArguments& arguments) {
-    flush();
+    for (auto* writer : {&log_, &events_}) {
+      if (*writer) (*writer)->flush_now();
+    }
     const std::pair<const std::optional<LineWriter>*, const std::string*> files[] = {
         {&log_, &arguments.log}, {&events_, &arguments.events}};
     for (const auto& [writer, name] : files) {
       if (!*writer || name->empty() || ((*writer)->lost() == 0 && !(*writer)->waits())) continue;
-      std::fprintf(stderr, "crashworthy: error: '%s' is not complete: its last lines are missing\n",
-                   name->c_str());
+      tell("crashworthy: error: '" + *name + "' is not complete: some of its lines are missing");
     }
   }
 
@@ -188,13 +204,12 @@ class Supervision {
   Result<void> wait() {
     const std::int64_t now = now_ns();
     std::vector<pollfd> set{{tree_.event_fd(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
-    outputs_.add_to(set);
-    std::optional<std::int64_t> bound;
-    if (const auto tree = tree_.timeout()) bound = tree->count();
+    outputs_.add_to(set, now);
+    std::optional<std::int64_t> bound = outputs_.timeout(now);
+    if (const auto tree = tree_.timeout()) bound = sooner(bound, tree->count());
     if (server_) {
       server_->add_to(set, now);
-      if (const auto server = server_->timeout(now))
-        bound = bound ? std::min(*bound, *server) : *server;
+      bound = sooner(bound, server_->timeout(now));
     }
     timespec time{};
     if (bound) time = {*bound / 1'000'000'000, *bound % 1'000'000'000};
@@ -232,9 +247,9 @@ std::uint64_t drawn_seed() {
 }
 
 int gave_up(const std::string& name, TreeEnd end, const std::string& why) {
-  std::fprintf(stderr, "crashworthy: error: the tree '%s' %s%s%s\n", name.c_str(),
-               end == TreeEnd::kStartFailed ? "could not be started" : "gave up",
-               why.empty() ? "" : ": ", why.c_str());
+  tell("crashworthy: error: the tree '" + name + "' " +
+       (end == TreeEnd::kStartFailed ? "could not be started" : "gave up") +
+       (why.empty() ? "" : ": " + why));
   return kGaveUpExit;
 }
 

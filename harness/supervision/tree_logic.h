@@ -74,13 +74,13 @@ struct SupervisorInfo {
   std::vector<Entry> children;  // In start order.
 };
 
-// Why an order was refused, as OTP names it.
+// Why an order was refused. The first four are OTP's, and named as there; the others are ours.
 enum class Refusal {
   kNotFound,        // not_found
   kRunning,         // running; for start_child: already_started
   kRestarting,      // restarting
   kAlreadyPresent,  // already_present
-  kDynamic,         // simple_one_for_one
+  kDynamic,         // The supervisor is dynamic (OTP says simple_one_for_one).
   kStartFailed,     // The child could not be started.
   kInvalid,         // The specification, or the order in this state, makes no sense.
   kEnding           // The supervisor is shutting down, or ended before it came to the order.
