@@ -60,7 +60,6 @@ std::vector<Behaviour> one_for_all_rows() {
                    "b ready; root ready; b running; root running"},
                   {conduct("a", exits_before_ready(1, milliseconds(200))), ""},
                   {exits("b", 1), seq({crashed("b"), left("b", 4), stopped("a"), born("a")})},
-                  children("", "a starting running #2, b stopped terminated #1"),
                   {restart_child("b"), ""},
                   {restart_child("a"), ""},
                   {conduct("a", Conduct()), ""},

@@ -48,6 +48,8 @@ struct Child {
   enum class Outcome { kNone, kStarted, kFailed };
   Outcome start = Outcome::kNone;  // Of the last start.
   std::string failure;             // Why it failed.
+  std::string kill_reason;         // Why we killed it.
+  std::string end_reason;          // How and why its last incarnation ended.
   bool process = false;            // The backend has a process for this incarnation.
   bool asked = false;              // It was asked to end, or killed as its stop policy says.
   bool killed = false;             // We killed it.
@@ -66,6 +68,7 @@ struct Child {
   int messages = 0;                  // About it, in the mailbox.
 
   // Deadlines, to be set by Node::set_deadline(); 0: none.
+  std::int64_t queued_at = 0;  // Where it stands in TreeContext::deadlines.
   std::int64_t ready_by = 0;
   std::int64_t heartbeat_by = 0;
   std::int64_t run_by = 0;
@@ -98,7 +101,7 @@ struct TreeContext {
   std::array<std::uint64_t, kRememberedEvents> cause_of{};
   std::uint64_t children = 0;
   std::map<std::uint64_t, Child*> by_number{};
-  // By time and child; those that no longer hold are passed over when they come up.
+  // By time and child, one entry a child; what no longer holds is passed over when it comes up.
   std::priority_queue<std::pair<std::int64_t, std::uint64_t>,
                       std::vector<std::pair<std::int64_t, std::uint64_t>>, std::greater<>>
       deadlines{};
@@ -153,6 +156,7 @@ class Node {
   void on_ready_closed(Child& child);
   void on_heartbeat(Child& child);
   void on_suspended(Child& child);
+  void on_suspend_failed(Child& child);
   void on_resumed(Child& child);
   void on_ended(Child& child, WaitStatus status);
   void hold(Child& child, bool hold, std::uint64_t cause);
@@ -176,8 +180,9 @@ class Node {
     enum class Kind { kStart, kStop, kStopAll, kDo } kind = Kind::kDo;
     Child* child = nullptr;
     StartMode mode = StartMode::kBoot;
-    std::function<void()> action;  // kDo
+    std::function<void()> action = {};  // kDo
     bool begun = false;
+    bool failed_at_once = false;  // kStart: nothing was waited for.
   };
   struct Message {
     enum class Kind { kEnded, kRetry, kBackoffOver, kOrder } kind = Kind::kEnded;
@@ -218,10 +223,10 @@ class Node {
   void started(Child& child);
   void fail_start(Child& child, std::string why, std::uint64_t cause);
   void abandon_start(Child& child, std::string why);
-  void begin_stop(Child& child, std::int64_t stop_by);
+  void begin_stop(Child& child);
   void kill_child(Child& child);
   void close(Child& child, bool completed, std::uint64_t cause);
-  void note_end(Child& child, const std::string& signature);
+  void note_end(Child& child, const std::string& signature, std::uint64_t cause);
   void set_deadline(Child& child, std::int64_t Child::*deadline, std::int64_t at);
   void expect_heartbeat(Child& child);
   void arm(Child& child);
