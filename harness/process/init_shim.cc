@@ -186,13 +186,13 @@ class ShimReaper : private Reaper {
     more_to_reap_ = left == 0;
     if (!main_ended) {
       const bool reaped = left < kReapsAtOnce;
-      if (reaped && alive_ && main_ == 0 && task_ != Task::kKill) stop_new_orphans();
+      if (reaped && alive_ && main_ == 0 && task_ != Task::kKill) stop_orphans();
       return;
     }
     say(*main_ended);
     if (stop_ordered_ && task_ != Task::kKill) {
-      task_ = Task::kNone;  // A suspension is over: the end of the command has won.
-      stop_survivors();
+      continue_all();  // A suspension is over: the end of the command has won.
+      stop_orphans();
     } else {
       begin(Task::kKill, kFirstKillPauseMs);
     }
@@ -214,24 +214,11 @@ class ShimReaper : private Reaper {
     signal_process(process, self, {stop_signal_, SIGCONT});
   }
 
-  // The command's own process has ended under a stop: who was forked while we walked has not been
-  // asked yet, and nobody else would. Who was asked is only continued, in case that it was
-  // suspended since.
-  void stop_survivors() {
-    const pid_t self = ::getpid();
-    for (const TreeProcess& process : descendants_of(self)) {
-      if (asked_to_end_.count(process.pid) == 0) {
-        ask_to_end(process, self);
-      } else {
-        signal_process(process, self, {SIGCONT});
-      }
-    }
-  }
-
-  // One of the survivors has ended. A process that has become an orphan since and was never asked
-  // was forked, or lost its parent, while we walked; with it, those below it. What a living process
-  // started after it was asked is its own affair (it may be cleaning up).
-  void stop_new_orphans() {
+  // Under a stop the command's own process has ended, or one of the survivors has. An orphan that
+  // was never asked was forked, or lost its parent, while we walked: with those below it, it is
+  // asked now, because nobody else would end it. What a living process started after it was asked
+  // is its own affair (it may be cleaning up).
+  void stop_orphans() {
     const pid_t self = ::getpid();
     std::set<pid_t> asked_now{self};
     for (const TreeProcess& process : descendants_of(self)) {

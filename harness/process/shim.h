@@ -96,9 +96,10 @@ class Shim {
   // lost.
   Result<void> start(const std::vector<std::pair<int, int>>& descriptors);
 
-  // Asks the tree to end: `signal` (SIGTERM), then SIGCONT, to each of its processes. When the
-  // command's own process has ended, those that the first round missed, because they were forked at
-  // that moment, are asked as well. kEnded and kEmpty follow when all obey.
+  // Asks the tree to end: `signal` (SIGTERM), then SIGCONT, to each of its processes. Once the
+  // command's own process has ended, orphans that this missed, because they were forked at that
+  // moment, are asked as well. What a living process starts after it was asked is left to it.
+  // kEnded and kEmpty follow when all obey.
   void stop(int signal);
   // SIGKILL to all of the tree, again and again until none is left: kEnded and kEmpty follow. Works
   // on a shim that somebody has stopped, too.
