@@ -239,8 +239,29 @@ struct ControlServer::State : std::enable_shared_from_this<State> {
                   "to end the whole tree, send SIGTERM to pid " + std::to_string(::getpid())),
           now);
     }
+    if (const auto suspended = suspended_above(info, path)) {
+      return answer(number,
+                    refused("suspended",
+                            "'" + path + "' is below '" + *suspended +
+                                "', which is suspended and takes up no orders",
+                            "resume it first: ctl SOCKET resume " + *suspended),
+                    now);
+    }
     if (command == "stop") return logic.stop_child(path, now, std::move(reply));
     restart(number, find_entry(info, path), now, std::move(reply));
+  }
+
+  // The supervisor above `path` that is suspended: it, or one above it, was ordered to be.
+  std::optional<std::string> suspended_above(const SupervisorInfo& root,
+                                             const std::string& path) const {
+    if (root.state == LifeState::kIntermitted) return facts.name;
+    for (std::size_t slash = path.find('/'); slash != std::string::npos;
+         slash = path.find('/', slash + 1)) {
+      const std::string above = path.substr(0, slash);
+      const auto child = logic.find(above);
+      if (child && child->state == LifeState::kIntermitted) return above;
+    }
+    return std::nullopt;
   }
 
   // As administrators mean it: what runs is stopped first.
