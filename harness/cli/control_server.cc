@@ -322,11 +322,11 @@ void ControlServer::receive(std::int64_t now) {
   std::vector<std::uint64_t> gone;
   std::vector<std::uint64_t> ready;
   for (auto& [number, client] : state_->clients) {
-    // A client that closed both ways waits for nothing.
+    // A client that closed both ways waits for nothing; what it has ordered goes on.
     pollfd state{client.fd.get(), 0, 0};
     const bool hung_up = ::poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
     const bool alive = !client.listens() || state_->read_from(client);
-    const bool answerable = !hung_up || client.has_line();
+    const bool answerable = !hung_up || (client.has_line() && !client.waits);
     if (!alive || !answerable) {
       gone.push_back(number);
     } else if (!client.waits && client.out.empty()) {

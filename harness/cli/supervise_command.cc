@@ -2,6 +2,7 @@
 // process of a container.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -157,23 +158,27 @@ std::vector<pid_t> all_children() {
   return pids;
 }
 
-// Reaps processes that became our children by the death of their parents (we are the first process
-// of a pid namespace, or a subreaper). The tree's own are left to the tree, which wants to know how
-// they ended.
+// Reaps processes that became our children by the death of their parents, because we are the first
+// process of a pid namespace, or by our own wish: as a subreaper we adopt what is left of a child
+// when somebody kills both of its guards, and nobody else; it is killed. The tree's own are left to
+// the tree, which wants to know how they ended.
 void reap_strangers(const SupervisionTree& tree) {
   const std::vector<pid_t> list = tree.own_pids();
   const std::set<pid_t> own(list.begin(), list.end());
   while (true) {
     siginfo_t info{};
     const int found = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
-    if (found != 0 || info.si_pid == 0) return;
+    if (found != 0 || info.si_pid == 0) break;
     if (own.contains(info.si_pid)) break;
     ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
   }
-  // One of the tree's own stands in front of the others for now: look at each.
+  // One of the tree's own may stand in front of the others, and some may live: look at each.
   for (const pid_t pid : all_children()) {
     siginfo_t info{};
-    if (!own.contains(pid)) ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
+    if (own.contains(pid)) continue;
+    // The first process adopts those of others too: of `docker exec`, say.
+    if (::getpid() != 1) ::kill(pid, SIGKILL);  // Not reaped before: nobody else has its pid.
+    ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
   }
 }
 
@@ -279,6 +284,7 @@ int supervise_command(const SuperviseArguments& arguments) {
   options.sink = [&outputs](const Event& event) { outputs->write(event); };
   auto tree = SupervisionTree::create(std::move(file->root), std::move(options));
   if (!tree) return fail(tree.error().with_context(arguments.file));
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   Supervision supervision(*std::move(tree), *std::move(signals), *outputs);
   if (socket) supervision.serve(*std::move(socket), facts);
   const auto end = supervision.run();

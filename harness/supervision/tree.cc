@@ -149,6 +149,15 @@ Result<TreeEnd> SupervisionTree::run_until_end(std::chrono::nanoseconds bound) {
 
 Result<Answer> SupervisionTree::start_child(const std::string& supervisor, ChildSpec spec,
                                             std::chrono::nanoseconds bound) {
+  // A command that cannot be executed is a start that fails; a function that nobody has registered
+  // would only be missed in its process.
+  if (!spec.function.empty() || spec.supervisor) {
+    SupervisorSpec alone;
+    alone.children = {spec};
+    if (auto found = check_programs(alone); !found) {
+      return Answer{Refusal::kInvalid, found.error().message, {}};
+    }
+  }
   return state_->carry_out(bound, [&](Reply reply) {
     state_->logic.start_child(supervisor, std::move(spec), now_ns(), std::move(reply));
   });

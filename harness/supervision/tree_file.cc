@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr std::uintmax_t kMaxFileBytes = 64 << 20;
 constexpr std::int64_t kMaxIntensity = 1'000'000;
 constexpr std::int64_t kMaxMisses = 1'000'000;
 constexpr std::int64_t kMaxCrashes = 1'000'000;
@@ -378,6 +379,11 @@ Result<TreeFile> parse_tree(const json& document, const fs::path& directory) {
 }
 
 Result<TreeFile> read_tree_file(const fs::path& path) {
+  std::error_code failure;
+  if (const auto size = fs::file_size(path, failure); !failure && size > kMaxFileBytes) {
+    return usage_error(path.string() + ": a tree file has at most " +
+                       std::to_string(kMaxFileBytes >> 20) + " MiB");
+  }
   auto text = read_file(path);
   if (!text) {
     Error error = text.error();
