@@ -35,7 +35,7 @@ ordered_json refused(const std::string& reason, const std::string& error,
   return answer;
 }
 
-// As OTP's functions say it.
+// OTP's word where it has one (tree_logic.h).
 std::string reason_of(Refusal refusal) { return std::string(refusal_name(refusal)); }
 
 }  // namespace
@@ -239,8 +239,29 @@ struct ControlServer::State : std::enable_shared_from_this<State> {
                   "to end the whole tree, send SIGTERM to pid " + std::to_string(::getpid())),
           now);
     }
+    if (const auto suspended = suspended_above(info, path)) {
+      return answer(number,
+                    refused("suspended",
+                            "'" + path + "' is below '" + *suspended +
+                                "', which is suspended and takes up no orders",
+                            "resume it first: ctl SOCKET resume " + *suspended),
+                    now);
+    }
     if (command == "stop") return logic.stop_child(path, now, std::move(reply));
     restart(number, find_entry(info, path), now, std::move(reply));
+  }
+
+  // The supervisor above `path` that is suspended: it, or one above it, was ordered to be.
+  std::optional<std::string> suspended_above(const SupervisorInfo& root,
+                                             const std::string& path) const {
+    if (root.state == LifeState::kIntermitted) return facts.name;
+    for (std::size_t slash = path.find('/'); slash != std::string::npos;
+         slash = path.find('/', slash + 1)) {
+      const std::string above = path.substr(0, slash);
+      const auto child = logic.find(above);
+      if (child && child->state == LifeState::kIntermitted) return above;
+    }
+    return std::nullopt;
   }
 
   // As administrators mean it: what runs is stopped first.
@@ -301,11 +322,11 @@ void ControlServer::receive(std::int64_t now) {
   std::vector<std::uint64_t> gone;
   std::vector<std::uint64_t> ready;
   for (auto& [number, client] : state_->clients) {
-    // A client that closed both ways waits for nothing.
+    // A client that closed both ways waits for nothing; what it has ordered goes on.
     pollfd state{client.fd.get(), 0, 0};
     const bool hung_up = ::poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
     const bool alive = !client.listens() || state_->read_from(client);
-    const bool answerable = !hung_up || client.has_line();
+    const bool answerable = !hung_up || (client.has_line() && !client.waits);
     if (!alive || !answerable) {
       gone.push_back(number);
     } else if (!client.waits && client.out.empty()) {

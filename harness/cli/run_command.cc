@@ -89,6 +89,11 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
   if (arguments.words.empty())
     return usage_error("no command to test",
                        "write it after --: crashworthy run --fault process.kill -- ./program");
+  if (arguments.supervise && arguments.words.size() == 1 && arguments.words[0].ends_with(".json")) {
+    return usage_error("--supervise is for a command, and '" + arguments.words[0] +
+                           "' looks like an experiment file",
+                       "an experiment file names its arms itself: {\"supervision\": \"restart\"}");
+  }
   auto document = command_document(arguments);
   if (!document) return document.error();
   std::error_code ignored;

@@ -2,6 +2,7 @@
 // process of a container.
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,6 +80,13 @@ void hold_standard_descriptors() {
   }
 }
 
+// A line for stderr, which may be a pipe that nobody reads.
+void tell(const std::string& line) { LineWriter(STDERR_FILENO).write(line); }
+
+std::optional<std::int64_t> sooner(std::optional<std::int64_t> a, std::optional<std::int64_t> b) {
+  return a && b ? std::min(*a, *b) : a ? a : b;
+}
+
 // Where the events of the tree go.
 class Outputs {
  public:
@@ -109,20 +117,29 @@ class Outputs {
       if (*writer) (*writer)->flush();
     }
   }
-  void add_to(std::vector<pollfd>& set) const {
+  void add_to(std::vector<pollfd>& set, std::int64_t now) const {
     for (const auto* writer : {&log_, &events_}) {
-      if (*writer && (*writer)->waits()) set.push_back({(*writer)->fd(), POLLOUT, 0});
+      if (*writer && (*writer)->polls(now)) set.push_back({(*writer)->fd(), POLLOUT, 0});
     }
+  }
+  // ns until something is to be tried again.
+  std::optional<std::int64_t> timeout(std::int64_t now) const {
+    std::optional<std::int64_t> bound;
+    for (const auto* writer : {&log_, &events_}) {
+      if (*writer) bound = sooner(bound, (*writer)->timeout(now));
+    }
+    return bound;
   }
   // After the end: says what never was written.
   void close(const SuperviseArguments& arguments) {
-    flush();
+    for (auto* writer : {&log_, &events_}) {
+      if (*writer) (*writer)->flush_now();
+    }
     const std::pair<const std::optional<LineWriter>*, const std::string*> files[] = {
         {&log_, &arguments.log}, {&events_, &arguments.events}};
     for (const auto& [writer, name] : files) {
       if (!*writer || name->empty() || ((*writer)->lost() == 0 && !(*writer)->waits())) continue;
-      std::fprintf(stderr, "crashworthy: error: '%s' is not complete: its last lines are missing\n",
-                   name->c_str());
+      tell("crashworthy: error: '" + *name + "' is not complete: some of its lines are missing");
     }
   }
 
@@ -141,23 +158,27 @@ std::vector<pid_t> all_children() {
   return pids;
 }
 
-// Reaps processes that became our children by the death of their parents (we are the first process
-// of a pid namespace, or a subreaper). The tree's own are left to the tree, which wants to know how
-// they ended.
+// Reaps processes that became our children by the death of their parents, because we are the first
+// process of a pid namespace, or by our own wish: as a subreaper we adopt what is left of a child
+// when somebody kills both of its guards, and nobody else; it is killed. The tree's own are left to
+// the tree, which wants to know how they ended.
 void reap_strangers(const SupervisionTree& tree) {
   const std::vector<pid_t> list = tree.own_pids();
   const std::set<pid_t> own(list.begin(), list.end());
   while (true) {
     siginfo_t info{};
     const int found = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
-    if (found != 0 || info.si_pid == 0) return;
+    if (found != 0 || info.si_pid == 0) break;
     if (own.contains(info.si_pid)) break;
     ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
   }
-  // One of the tree's own stands in front of the others for now: look at each.
+  // One of the tree's own may stand in front of the others, and some may live: look at each.
   for (const pid_t pid : all_children()) {
     siginfo_t info{};
-    if (!own.contains(pid)) ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
+    if (own.contains(pid)) continue;
+    // The first process adopts those of others too: of `docker exec`, say.
+    if (::getpid() != 1) ::kill(pid, SIGKILL);  // Not reaped before: nobody else has its pid.
+    ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG);
   }
 }
 
@@ -188,13 +209,12 @@ class Supervision {
   Result<void> wait() {
     const std::int64_t now = now_ns();
     std::vector<pollfd> set{{tree_.event_fd(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
-    outputs_.add_to(set);
-    std::optional<std::int64_t> bound;
-    if (const auto tree = tree_.timeout()) bound = tree->count();
+    outputs_.add_to(set, now);
+    std::optional<std::int64_t> bound = outputs_.timeout(now);
+    if (const auto tree = tree_.timeout()) bound = sooner(bound, tree->count());
     if (server_) {
       server_->add_to(set, now);
-      if (const auto server = server_->timeout(now))
-        bound = bound ? std::min(*bound, *server) : *server;
+      bound = sooner(bound, server_->timeout(now));
     }
     timespec time{};
     if (bound) time = {*bound / 1'000'000'000, *bound % 1'000'000'000};
@@ -232,9 +252,9 @@ std::uint64_t drawn_seed() {
 }
 
 int gave_up(const std::string& name, TreeEnd end, const std::string& why) {
-  std::fprintf(stderr, "crashworthy: error: the tree '%s' %s%s%s\n", name.c_str(),
-               end == TreeEnd::kStartFailed ? "could not be started" : "gave up",
-               why.empty() ? "" : ": ", why.c_str());
+  tell("crashworthy: error: the tree '" + name + "' " +
+       (end == TreeEnd::kStartFailed ? "could not be started" : "gave up") +
+       (why.empty() ? "" : ": " + why));
   return kGaveUpExit;
 }
 
@@ -264,6 +284,7 @@ int supervise_command(const SuperviseArguments& arguments) {
   options.sink = [&outputs](const Event& event) { outputs->write(event); };
   auto tree = SupervisionTree::create(std::move(file->root), std::move(options));
   if (!tree) return fail(tree.error().with_context(arguments.file));
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   Supervision supervision(*std::move(tree), *std::move(signals), *outputs);
   if (socket) supervision.serve(*std::move(socket), facts);
   const auto end = supervision.run();

@@ -56,7 +56,7 @@ ordered_json child_json(const SupervisorInfo::Entry& entry, std::int64_t now) {
                       {"due_in_ns", time_until(child.due_ns, now)}};
   if (lives && child.started_ns != 0)
     object["uptime_ns"] = std::max<std::int64_t>(now - child.started_ns, 0);
-  if (child.last_end) object["last_end"] = child.last_end->describe();
+  if (!child.end_reason.empty()) object["last_end"] = child.end_reason;
   if (!entry.below.empty()) object["supervisor"] = tree_json(entry.below[0], child.id, now);
   return object;
 }

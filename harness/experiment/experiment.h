@@ -18,7 +18,7 @@ namespace crashworthy {
 
 enum class Supervision {
   kNone,
-  kIsolate,    // Worker processes that are not replaced. Pipelines of ours only, as the next.
+  kIsolate,    // Worker processes that are not replaced. Pipelines of ours only, as kSupervised.
   kRestart,    // The whole command, restarted by `crashworthy supervise` until it completes.
   kSupervised  // Worker processes that are replaced, and their items given out again.
 };

@@ -472,9 +472,10 @@ class Trial : private SubjectView {
   std::int32_t main_pid() const override {
     if (!restarts()) return main_pid_;
     // supervise -> the two processes of the command's shim -> the command.
+    const std::vector<TreeProcess> processes = descendants_of(subject_->main_pid());
     std::vector<TreeProcess> level{{subject_->main_pid(), 0}};
     for (int depth = 0; depth < kCommandDepth && !level.empty(); ++depth) {
-      level = children_among(descendants_of(subject_->main_pid()), level[0].pid);
+      level = children_among(processes, level[0].pid);
     }
     if (level.empty()) return 0;
     return pid_in_own_namespace(level[0].pid).value_or(0);

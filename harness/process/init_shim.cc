@@ -158,6 +158,7 @@ class ShimReaper : private Reaper {
     alive_ = false;
     task_ = Task::kNone;
     held_.clear();
+    asked_to_end_.clear();
   }
 
   // A crash without descendants is the common case and told in one packet, so that a supervisor is
@@ -179,15 +180,51 @@ class ShimReaper : private Reaper {
         main_ = 0;
       }
       ::waitpid(ended.si_pid, nullptr, 0);
+      asked_to_end_.erase(ended.si_pid);
       pause_.shorten();
     }
     more_to_reap_ = left == 0;
-    if (!main_ended) return;
+    if (!main_ended) {
+      const bool reaped = left < kReapsAtOnce;
+      if (reaped && alive_ && main_ == 0 && task_ != Task::kKill) stop_orphans();
+      return;
+    }
     say(*main_ended);
     if (stop_ordered_ && task_ != Task::kKill) {
-      task_ = Task::kNone;  // A suspension is over: the end of the command has won.
+      continue_all();  // A suspension is over: the end of the command has won.
+      stop_orphans();
     } else {
       begin(Task::kKill, kFirstKillPauseMs);
+    }
+  }
+
+  // ---- Stopping ----
+
+  void stop(int signal) {
+    stop_ordered_ = true;
+    stop_signal_ = signal;
+    asked_to_end_.clear();
+    task_ = Task::kNone;
+    const pid_t self = ::getpid();
+    for (const TreeProcess& process : descendants_of(self)) ask_to_end(process, self);
+  }
+
+  void ask_to_end(const TreeProcess& process, pid_t self) {
+    asked_to_end_.insert(process.pid);
+    signal_process(process, self, {stop_signal_, SIGCONT});
+  }
+
+  // Under a stop the command's own process has ended, or one of the survivors has. An orphan that
+  // was never asked was forked, or lost its parent, while we walked: with those below it, it is
+  // asked now, because nobody else would end it. What a living process started after it was asked
+  // is its own affair (it may be cleaning up).
+  void stop_orphans() {
+    const pid_t self = ::getpid();
+    std::set<pid_t> asked_now{self};
+    for (const TreeProcess& process : descendants_of(self)) {
+      if (asked_now.count(process.parent) == 0 || asked_to_end_.count(process.pid) > 0) continue;
+      ask_to_end(process, self);
+      asked_now.insert(process.pid);
     }
   }
 
@@ -223,20 +260,19 @@ class ShimReaper : private Reaper {
     // What is being killed is beyond all other orders.
     if (!alive_ || task_ == Task::kKill) return;
     if (order.kind == OrderKind::kStop) {
-      stop_ordered_ = true;
-      task_ = Task::kNone;
-      signal_descendants(::getpid(), {order.signal, SIGCONT});
+      stop(order.signal);
     } else if (order.kind == OrderKind::kKill) {
       begin(Task::kKill, kFirstKillPauseMs);
     } else if (order.kind == OrderKind::kSuspend) {
       suspend_until_ns_ = now_ns() + kSuspendBoundNs;
       begin(Task::kSuspend, kFirstSuspendPauseMs);
     } else {
-      resume();
+      continue_all();
+      say(MessageKind::kResumed);
     }
   }
 
-  void resume() {
+  void continue_all() {
     task_ = Task::kNone;
     const pid_t self = ::getpid();
     signal_descendants(self, {SIGCONT});
@@ -244,7 +280,6 @@ class ShimReaper : private Reaper {
     for (const TreeProcess& process : descendants_of(self)) {
       if (all_threads_stopped(process.pid)) signal_process(process, self, {SIGCONT});
     }
-    say(MessageKind::kResumed);
   }
 
   // ---- What takes several passes ----
@@ -262,8 +297,8 @@ class ShimReaper : private Reaper {
       task_ = Task::kNone;
       return say(MessageKind::kSuspended);
     } else if (now_ns() > suspend_until_ns_) {
-      task_ = Task::kNone;
-      return;
+      continue_all();  // Who ordered it would not know of what, and how much of it, stands still.
+      return say(MessageKind::kSuspendFailed);
     }
     next_pass_ns_ = now_ns() + pause_.next_ms() * kNsPerMs;
   }
@@ -322,6 +357,8 @@ class ShimReaper : private Reaper {
   bool alive_ = false;         // From the fork of the command until nobody is left.
   bool more_to_reap_ = false;
   bool stop_ordered_ = false;  // Then survivors of the command may end by themselves.
+  int stop_signal_ = 0;
+  std::set<pid_t> asked_to_end_;  // Since stop_ordered_, without those that we reaped.
   Task task_ = Task::kNone;
   PassPause pause_;
   std::int64_t next_pass_ns_ = 0;

@@ -16,10 +16,11 @@
 namespace crashworthy {
 
 struct SocketPair {
-  UniqueFd ours;    // Receives; non-blocking.
-  UniqueFd theirs;  // Sends.
+  UniqueFd ours;    // Receives messages, sends orders.
+  UniqueFd theirs;  // Sends messages, receives orders; given to the other process.
 };
-// A SEQPACKET pair, close-on-exec, whose `ours` is told who each packet is from.
+// A SEQPACKET pair, close-on-exec, whose `ours` is told who each packet is from. Neither end is
+// non-blocking by itself: each call below says whether it waits.
 Result<SocketPair> make_control_sockets();
 
 // Sends one packet. `named` > 0 puts that process (not the sender) into the credentials, which

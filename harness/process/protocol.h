@@ -49,6 +49,7 @@ enum class MessageKind : std::uint32_t {
   // Of a shim only. Its kFailed is followed by more, its kStarted has the pidfd alone.
   kSetUp,  // `pid` is the reaper; orders are taken.
   kSuspended,
+  kSuspendFailed,  // Not all of it could be stopped; all of it was continued.
   kResumed
 };
 

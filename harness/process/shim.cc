@@ -104,6 +104,9 @@ void Shim::State::take(Received received) {
     case MessageKind::kSuspended:
       event.kind = ShimEvent::Kind::kSuspended;
       break;
+    case MessageKind::kSuspendFailed:
+      event.kind = ShimEvent::Kind::kSuspendFailed;
+      break;
     case MessageKind::kResumed:
       event.kind = ShimEvent::Kind::kResumed;
       break;

@@ -43,16 +43,18 @@ struct ShimSpec {
 // In each incarnation kStarted or kStartFailed comes first, and kEmpty last.
 struct ShimEvent {
   enum class Kind {
-    kStarted,      // Executed. `pid`, `pidfd`.
-    kStartFailed,  // Not executed; `error` says why. The tree is empty.
-    kEnded,        // The command's own process ended with `status`. What it left is being killed,
-                   // unless stop() was called: then it may still end by itself.
-    kEmpty,        // After kEnded: no process of this incarnation is left. start() may be called.
-                   // In the same read_events() as kEnded when the command left nothing.
-    kSuspended,    // Every process of the tree is stopped.
-    kResumed,      // Every process of the tree has been continued.
-    kLost          // The shim itself was killed by others; its tree is being killed. Nothing
-                   // follows, and nothing more can be asked of it.
+    kStarted,        // Executed. `pid`, `pidfd`.
+    kStartFailed,    // Not executed; `error` says why. The tree is empty.
+    kEnded,          // The command's own process ended with `status`. What it left is being killed,
+                     // unless stop() was called: then it may still end by itself.
+    kEmpty,          // After kEnded: no process of this incarnation is left. start() may be called.
+                     // In the same read_events() as kEnded when the command left nothing.
+    kSuspended,      // Every process of the tree is stopped.
+    kSuspendFailed,  // Within 10 s not every process could be stopped (one sleeps uninterruptibly).
+                     // All of them have been continued.
+    kResumed,        // Every process of the tree has been continued.
+    kLost            // The shim itself was killed by others; its tree is being killed. Nothing
+                     // follows, and nothing more can be asked of it.
   };
   Kind kind = Kind::kLost;
   std::int64_t time_ns = 0;  // CLOCK_MONOTONIC, when the shim saw it (kLost: when we did).
@@ -94,15 +96,20 @@ class Shim {
   // lost.
   Result<void> start(const std::vector<std::pair<int, int>>& descriptors);
 
-  // Asks the tree to end: `signal` (SIGTERM), then SIGCONT, to each of its processes. kEnded and
-  // kEmpty follow when it obeys.
+  // Asks the tree to end: `signal` (SIGTERM), then SIGCONT, to each of its processes. Once the
+  // command's own process has ended, orphans that this missed, because they were forked at that
+  // moment, are asked as well. What a living process starts after it was asked is left to it.
+  // kEnded and kEmpty follow when all obey.
   void stop(int signal);
   // SIGKILL to all of the tree, again and again until none is left: kEnded and kEmpty follow. Works
   // on a shim that somebody has stopped, too.
   void kill();
-  // SIGSTOP to all of the tree, again until all of it is stopped; and SIGCONT. kSuspended does not
-  // come when a process is not stopped within 10 s, or something else is ordered before.
+  // SIGSTOP to all of the tree, again until all of it is stopped: kSuspended or, at most 10 s
+  // later, kSuspendFailed follows. Neither does when the tree ends before, or resume(), stop() or
+  // kill() is called before: the suspension is then given up, and what follows is the answer to
+  // that order (kResumed to resume()). Several calls in that time have one answer.
   void suspend();
+  // SIGCONT to all of the tree: kResumed follows.
   void resume();
 
   // The pids of the shim's own processes, the outer first: for tests that kill them.

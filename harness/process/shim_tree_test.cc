@@ -3,6 +3,8 @@
 #include "harness/process/shim.h"
 
 #include <gmock/gmock.h>
+#include <sched.h>
+#include <sys/syscall.h>
 
 #include <csignal>
 #include <thread>
@@ -149,6 +151,36 @@ TEST_F(ShimTree, SurvivorsOfAStopAreKilledByTheKill) {
   EXPECT_THAT(tree(), IsEmpty());
 }
 
+// Forked after the tree was asked to end, as one is that is forked while the tree is walked.
+TEST_F(ShimTree, WhoWasNotAskedToEndIsAskedWhenTheCommandHasEnded) {
+  auto shim =
+      Shim::create(script("trap 'sleep 1000 & sleep 0.3; exit 4' TERM\n"
+                          "echo >ready; while true; do sleep 0.01; done"));
+  ASSERT_TRUE(shim);
+  Told told(&*shim);
+  ASSERT_TRUE(shim->start({}));
+  told.next(Kind::kStarted);
+  ASSERT_TRUE(eventually([&] { return size_of("ready") > 0; }));
+  shim->stop(SIGTERM);
+  EXPECT_EQ(told.end().exit_code(), 4);
+  EXPECT_THAT(tree(), IsEmpty());
+}
+
+TEST_F(ShimTree, WhatASurvivorLeavesIsAskedToEndToo) {
+  auto shim =
+      Shim::create(script("(trap 'sleep 0.3; sleep 1000 & sleep 0.3; exit 0' TERM\n"
+                          " echo >ready; while true; do sleep 0.01; done) &\n"
+                          "exec sleep 1001"));
+  ASSERT_TRUE(shim);
+  Told told(&*shim);
+  ASSERT_TRUE(shim->start({}));
+  told.next(Kind::kStarted);
+  ASSERT_TRUE(eventually([&] { return size_of("ready") > 0; }));
+  shim->stop(SIGTERM);
+  EXPECT_EQ(told.end().signal(), SIGTERM);
+  EXPECT_THAT(tree(), IsEmpty());
+}
+
 TEST_F(ShimTree, AStoppedTreeCanBeAskedToEnd) {
   auto shim = Shim::create(script("sleep 1000 & exec sleep 1001"));
   ASSERT_TRUE(shim);
@@ -213,6 +245,33 @@ TEST_F(ShimTree, ASuspensionCatchesATreeThatForksAllTheTime) {
   for (const pid_t pid : pids) EXPECT_TRUE(all_threads_stopped(pid)) << pid;
   std::this_thread::sleep_for(100ms);
   EXPECT_EQ(tree(), pids);
+  shim->kill();
+  EXPECT_EQ(told.end().signal(), SIGKILL);
+}
+
+// Its process waits uninterruptibly, as after vfork(2), for a child that never executes anything.
+TEST_F(ShimTree, ASuspensionThatFailsIsToldAndUndone) {
+  if (!std::filesystem::exists("/usr/bin/perl")) GTEST_SKIP() << "there is no perl";
+  const std::string clone =
+      std::to_string(SYS_clone) + ", " + std::to_string(CLONE_VFORK | SIGCHLD);
+  auto shim = Shim::create(
+      command({"/usr/bin/perl", "-e", "syscall(" + clone + ", 0, 0, 0, 0); sleep(1000)"}));
+  ASSERT_TRUE(shim);
+  Told told(&*shim);
+  ASSERT_TRUE(shim->start({}));
+  told.next(Kind::kStarted);
+  ASSERT_TRUE(eventually([&] { return tree().size() == 2; }));
+  // Given up in time: nothing is told of it.
+  shim->suspend();
+  EXPECT_TRUE(told.nothing_for(50ms));
+  shim->resume();
+  told.next(Kind::kResumed);
+
+  shim->suspend();
+  EXPECT_TRUE(told.nothing_for(9s));
+  told.next(Kind::kSuspendFailed);
+  for (const pid_t pid : tree()) EXPECT_FALSE(all_threads_stopped(pid)) << pid;
+  EXPECT_TRUE(told.nothing_for(50ms));
   shim->kill();
   EXPECT_EQ(told.end().signal(), SIGKILL);
 }

@@ -26,10 +26,12 @@ class Backend {
   virtual void stop(ProcessKey key) = 0;
   // Kills all of its tree: on_ended follows.
   virtual void kill(ProcessKey key) = 0;
-  // Stops, or continues, all of its tree: on_suspended, on_resumed follow unless it ends.
+  // Stops, or continues, all of its tree. on_suspended or on_suspend_failed follows unless another
+  // order comes before that; on_resumed follows. Unless it ends.
   virtual void suspend(ProcessKey key) = 0;
   virtual void resume(ProcessKey key) = 0;
-  // The child is deleted: nothing more will be asked for any of its incarnations. None runs.
+  // The child is deleted: nothing more will be asked for any of its incarnations. None runs, unless
+  // the whole tree is being destroyed; then it is killed.
   virtual void forget(std::uint64_t child) = 0;
 };
 

@@ -271,8 +271,8 @@ Behaviour three_levels_row() {
   return {
       .name = "CrashesEscalateThroughThreeLevels",
       .sentence =
-          "A supervisor that gave up is a crash to the one above it: it is restarted "
-          "with all its children, and what is spent there goes further up.",
+          "A permanent supervisor that gave up is restarted by the one above it, "
+          "with all its children; and what is spent there goes further up.",
       .otp_cases = {"tree"},
       .compared = "same",
       .tree = one_for_one({worker("u"), nested("m", middle)}, 1),

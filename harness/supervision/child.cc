@@ -38,6 +38,7 @@ ChildInfo Child::info() const {
   info.pid = pid;
   info.started_ns = started_ns;
   info.last_end = last_end;
+  info.end_reason = end_reason;
   info.crash_loop = crash_loop;
   if (presence == Presence::kStarting) info.due_ns = ready_by;
   if (presence == Presence::kStopping) info.due_ns = stop_by;
@@ -102,6 +103,7 @@ void Node::begin_incarnation(Child& child) {
   child.pid = 0;
   child.start = Child::Outcome::kNone;
   child.failure.clear();
+  child.kill_reason.clear();
   child.asked = child.killed = child.hung = child.held = child.early_ready = false;
   child.hold_wanted = false;
   child.end_cause = 0;
@@ -116,6 +118,8 @@ void Node::begin_incarnation(Child& child) {
 void Node::begin_start(Child& child) {
   const bool waited =
       child.presence == Presence::kRestarting && child.state == LifeState::kDisabled;
+  drop_messages(child);  // An end that nobody came to yet: this start is the answer to it.
+  child.end_pending = false;
   if (!waited) begin_incarnation(child);
   set_presence(child, Presence::kStarting);
   child.retry_at = 0;
@@ -128,7 +132,6 @@ void Node::begin_start(Child& child) {
   }
   if (child.spec.supervisor) {
     // Its states are told by the node itself, from those of its parts.
-    nested_.insert(child.number);
     child.node = std::make_unique<Node>(tree_, child.spec.supervisor, &child, child.path, cause_);
     child.node->start();
     return;
@@ -187,6 +190,7 @@ void Node::fail_start(Child& child, std::string why, std::uint64_t cause) {
   event.text = why;
   const std::uint64_t number = emit(std::move(event), cause);
   child.failure = std::move(why);
+  child.end_reason = "could not be started: " + child.failure;
   // What never became ready ends by way of `disabled`.
   if (child.state == LifeState::kInitial) set_state(child, LifeState::kDisabled, number);
   close(child, false, number);
@@ -197,7 +201,7 @@ void Node::on_start_failed(Child& child, const std::string& why) {
   if (child.state != LifeState::kReady) return;
   child.process = false;
   if (child.presence == Presence::kStopping) return close(child, false, cause_);
-  note_end(child, why);
+  note_end(child, why, child.last_event);
   fail_start(child, why, cause_);
 }
 
@@ -207,7 +211,7 @@ void Node::abandon_start(Child& child, std::string why) {
   event.text = why;
   child.end_cause = emit(std::move(event), child.last_event);
   child.failure = std::move(why);
-  child.ready_by = child.run_by = 0;
+  child.ready_by = child.run_by = child.heartbeat_by = 0;
   kill_child(child);
 }
 
@@ -224,8 +228,8 @@ void Node::on_heartbeat(Child& child) {
   expect_heartbeat(child);
 }
 
-// Asks a child that lives to end, as its policy says; `stop_by` 0: without a time.
-void Node::begin_stop(Child& child, std::int64_t stop_by) {
+// Asks a child that lives to end, as its policy says.
+void Node::begin_stop(Child& child) {
   const bool starting = child.presence == Presence::kStarting;
   const bool failed_start = starting && !child.failure.empty();
   set_presence(child, Presence::kStopping);
@@ -234,7 +238,9 @@ void Node::begin_stop(Child& child, std::int64_t stop_by) {
   child.ready_by = child.heartbeat_by = child.run_by = 0;
   const StopPolicy policy = child.spec.stop_policy();
   if (policy.kind == StopPolicy::Kind::kKill) return kill_child(child);
-  set_deadline(child, &Child::stop_by, stop_by);
+  if (policy.kind == StopPolicy::Kind::kTime) {
+    set_deadline(child, &Child::stop_by, tree_.now + policy.time.count());
+  }
   if (child.node) return child.node->begin_end(TreeEnd::kAsked, {}, cause_);
   if (child.state == LifeState::kIntermitted) set_state(child, LifeState::kRunning, cause_);
   child.held = child.hold_wanted = false;
@@ -244,7 +250,7 @@ void Node::begin_stop(Child& child, std::int64_t stop_by) {
 void Node::kill_child(Child& child) {
   child.killed = true;
   child.stop_by = 0;
-  if (child.node) return child.node->kill_all(cause_);
+  if (child.node) return child.node->kill_all(child.end_cause);
   tree_.backend.kill(child.key());
 }
 
@@ -256,13 +262,15 @@ void Node::on_ended(Child& child, WaitStatus status) {
   Event event = event_of(child, EventKind::kEnded);
   event.status = status;
   event.text = status.describe();
+  child.end_reason = child.kill_reason.empty() ? status.describe() : child.kill_reason;
   const std::uint64_t number = emit(std::move(event), child.end_cause);
   switch (child.presence) {
     case Presence::kStarting: {
-      note_end(child, status.describe());
+      note_end(child, status.describe(), number);
       if (child.failure.empty()) {
         return fail_start(child, status.describe() + " before it was ready", number);
       }
+      child.end_reason = "could not be started: " + child.failure;
       close(child, false, number);
       child.start = Child::Outcome::kFailed;
       return;
@@ -272,7 +280,7 @@ void Node::on_ended(Child& child, WaitStatus status) {
     default:
       break;
   }
-  note_end(child, child.hung ? "hangs" : status.describe());
+  note_end(child, child.hung ? "hangs" : status.describe(), number);
   child.end_normal = status.success() && !intermitted && !child.hung;
   close(child, child.end_normal, number);
   child.end_pending = true;
@@ -289,7 +297,7 @@ void Node::close(Child& child, bool completed, std::uint64_t cause) {
 }
 
 // Keeps account of ends for back-off and crash loops. `signature` says how it ended.
-void Node::note_end(Child& child, const std::string& signature) {
+void Node::note_end(Child& child, const std::string& signature, std::uint64_t cause) {
   const std::int64_t ran = tree_.now - child.started_ns;
   if (ran > child.spec.backoff.max.count()) child.failures = 0;
   const CrashLoop& loop = child.spec.crash_loop;
@@ -302,7 +310,7 @@ void Node::note_end(Child& child, const std::string& signature) {
   Event event = event_of(child, EventKind::kCrashLoop);
   event.text = fmt::format("{} times in a row within {} of its start: {}", child.same_ends,
                            format_duration(static_cast<double>(loop.within.count())), signature);
-  emit(std::move(event), child.last_event);
+  emit(std::move(event), cause);
 }
 
 // Stops or continues its process.
@@ -320,6 +328,12 @@ void Node::hold(Child& child, bool hold, std::uint64_t cause) {
 void Node::on_suspended(Child& child) {
   if (!child.held || child.state != LifeState::kRunning) return;
   set_state(child, LifeState::kIntermitted, child.hold_cause);
+}
+
+void Node::on_suspend_failed(Child& child) {
+  if (!child.held) return;
+  child.hold_wanted = false;
+  on_resumed(child);
 }
 
 void Node::on_resumed(Child& child) {
@@ -340,7 +354,9 @@ void Node::on_resumed(Child& child) {
 
 void Node::set_deadline(Child& child, std::int64_t Child::*deadline, std::int64_t at) {
   child.*deadline = at;
-  if (at != 0) tree_.deadlines.emplace(at, child.number);
+  if (at == 0 || (child.queued_at != 0 && child.queued_at <= at)) return;
+  child.queued_at = at;
+  tree_.deadlines.emplace(at, child.number);
 }
 
 void Node::expect_heartbeat(Child& child) {
@@ -364,11 +380,15 @@ std::int64_t Child::next_deadline() const {
 std::optional<std::pair<std::int64_t, Child*>> TreeContext::next_deadline() {
   while (!deadlines.empty()) {
     const auto [at, number] = deadlines.top();
-    const auto child = by_number.find(number);
-    if (child != by_number.end() && child->second->next_deadline() == at) {
-      return std::pair(at, child->second);
-    }
+    const auto found = by_number.find(number);
+    Child* child =
+        found != by_number.end() && found->second->queued_at == at ? found->second : nullptr;
+    const std::int64_t next = child != nullptr ? child->next_deadline() : 0;
+    if (next == at) return std::pair(at, child);
     deadlines.pop();
+    if (child == nullptr) continue;  // Replaced by an earlier one, or gone.
+    child->queued_at = next;
+    if (next != 0) deadlines.emplace(next, number);
   }
   return std::nullopt;
 }
@@ -378,11 +398,13 @@ void Node::check_deadlines(Child& child) {
   if (due(child.stop_by)) {
     child.stop_by = 0;
     child.end_cause = emit(event_of(child, EventKind::kStopTimeout), child.end_cause);
+    child.kill_reason = "did not end in " + stop_name(child.spec.stop_policy());
     return kill_child(child);
   }
   if (due(child.retry_at)) {
     child.retry_at = 0;
-    post({Message::Kind::kBackoffOver, &child, {}});
+    const bool waited = child.state == LifeState::kDisabled;
+    post({waited ? Message::Kind::kBackoffOver : Message::Kind::kRetry, &child, {}});
     return;
   }
   if (child.held || child.killed) return;
@@ -397,8 +419,12 @@ void Node::check_deadlines(Child& child) {
   Event event = event_of(child, EventKind::kHang);
   event.text = silent ? fmt::format("it missed {} heartbeats", child.spec.heartbeat->misses)
                       : "it runs longer than its deadline";
+  child.kill_reason = "hung: " + event.text;
   child.end_cause = emit(std::move(event), child.last_event);
-  if (child.presence == Presence::kStarting) child.failure = "it runs longer than its deadline";
+  if (child.presence == Presence::kStarting) {
+    child.last_event = child.end_cause;
+    return abandon_start(child, "it runs longer than its deadline");
+  }
   child.heartbeat_by = child.run_by = child.ready_by = 0;
   kill_child(child);
 }

@@ -134,7 +134,8 @@ TEST_F(RealModel, AgreesWithATreeOverRealProcesses) {
     ASSERT_TRUE(found.empty()) << found << "replay with CRASHWORTHY_SEED=" << seed;
     ASSERT_TRUE(marked().empty()) << "seed " << seed;
   }
-  std::printf("%d steps in %d trees\n", steps, static_cast<int>(seed - first));
+  std::printf("%d steps in %d trees, from seed %llu\n", steps, static_cast<int>(seed - first),
+              static_cast<unsigned long long>(first));
 }
 
 }  // namespace

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "harness/os/check.h"
-
 namespace crashworthy {
 
 Node::Node(TreeContext& tree, std::shared_ptr<const SupervisorSpec> spec, Child* owner,
@@ -45,7 +43,9 @@ Child& Node::add_child(ChildSpec spec) {
 // Forgets a child that does not live.
 void Node::remove(Child& child) {
   drop_messages(child);
-  std::erase_if(plan_, [&child](const Step& step) { return step.child == &child; });
+  if (stopping_) {  // An end that began during its stop has it in its plan as well.
+    std::erase_if(plan_, [&child](const Step& step) { return step.child == &child; });
+  }
   if (child.incarnation == 0) --unstarted_;
   count(child, std::nullopt);
   tree_.by_number.erase(child.number);
@@ -59,6 +59,7 @@ void Node::remove(Child& child) {
 void Node::post(Message message) {
   if (message.child != nullptr) ++message.child->messages;
   mailbox_.push_back(std::move(message));
+  wake();
 }
 
 void Node::drop_messages(Child& child) {
@@ -70,6 +71,7 @@ void Node::set_presence(Child& child, Presence presence) {
   if (child.presence != Presence::kStopped) --present_;
   child.presence = presence;
   if (child.presence != Presence::kStopped) ++present_;
+  wake();
 }
 
 // Counts the child among the parts that were started, as being in that state.
@@ -122,20 +124,16 @@ void Node::start() {
   });
 }
 
-bool Node::run() {
-  bool any = false;
-  for (bool more = true; more;) {
-    more = false;
-    // Supervisors come and go while they run, so each next one is looked up.
-    for (auto next = nested_.begin(); next != nested_.end();) {
-      const std::uint64_t number = *next;
-      if (children_.at(number)->node->run()) more = true;
-      next = nested_.upper_bound(number);
-    }
-    while (advance()) more = true;
-    any = any || more;
+void Node::run() {
+  queued_ = false;
+  while (advance()) {
   }
-  return any;
+}
+
+// Something has happened that it may be waiting for.
+void Node::wake() {
+  if (std::exchange(queued_, true)) return;
+  tree_.runnable.push_back(this);
 }
 
 // Does the next thing; false when there is none, or it waits.
@@ -176,11 +174,13 @@ bool Node::advance_start(Step& step) {
     }
     step.begun = true;
     begin_start(child);
+    step.failed_at_once = child.start == Child::Outcome::kFailed;
     return true;
   }
   if (child.start == Child::Outcome::kNone) return false;
   const bool good = child.start == Child::Outcome::kStarted;
   const StartMode mode = step.mode;
+  const bool failed_at_once = step.failed_at_once;
   plan_.pop_front();
   if (good) {
     if (mode == StartMode::kOrder) answer_about(child);
@@ -196,7 +196,11 @@ bool Node::advance_start(Step& step) {
       for (const Step& left : plan_) cancel_restart(*left.child);
       plan_.clear();
       set_presence(child, Presence::kRestarting);
-      post({Message::Kind::kRetry, &child, {}});
+      if (failed_at_once) {  // Back to the event loop too.
+        set_deadline(child, &Child::retry_at, tree_.now);
+      } else {
+        post({Message::Kind::kRetry, &child, {}});
+      }
       break;
     case StartMode::kOrder:
       answer({Refusal::kStartFailed, child.failure, child.info()});
@@ -218,11 +222,7 @@ bool Node::advance_stop(Step& step) {
     drop_messages(child);  // What it did by itself no longer matters.
     child.end_pending = false;
     cancel_restart(child);
-    if (child.lives() && child.presence != Presence::kStopping) {
-      begin_stop(child, child.spec.stop_policy().kind == StopPolicy::Kind::kTime
-                            ? tree_.now + child.spec.stop_policy().time.count()
-                            : 0);
-    }
+    if (child.lives() && child.presence != Presence::kStopping) begin_stop(child);
   }
   if (child.presence != Presence::kStopped) return !begun;
   plan_.pop_front();
@@ -253,9 +253,7 @@ bool Node::advance_stop_all(Step& step) {
         child->end_cause = cause_;
         kill_child(*child);
       } else if (child->lives() && child->presence != Presence::kStopping) {
-        const StopPolicy policy = child->spec.stop_policy();
-        begin_stop(*child,
-                   policy.kind == StopPolicy::Kind::kTime ? tree_.now + policy.time.count() : 0);
+        begin_stop(*child);
       }
     }
   }
@@ -285,19 +283,20 @@ void Node::take(Message message) {
 }
 
 void Node::plan_start(Child& child, StartMode mode) {
-  plan_.push_back({Step::Kind::kStart, &child, mode, {}, false});
+  plan_.push_back({.kind = Step::Kind::kStart, .child = &child, .mode = mode});
+  wake();
 }
 
 void Node::plan_stop(Child& child) {
-  plan_.push_back({Step::Kind::kStop, &child, StartMode::kBoot, {}, false});
+  plan_.push_back({.kind = Step::Kind::kStop, .child = &child});
+  wake();
 }
 
-void Node::plan_stop_all() {
-  plan_.push_back({Step::Kind::kStopAll, nullptr, StartMode::kBoot, {}, false});
-}
+void Node::plan_stop_all() { plan_.push_back({.kind = Step::Kind::kStopAll}); }
 
 void Node::plan_do(std::function<void()> action) {
-  plan_.push_back({Step::Kind::kDo, nullptr, StartMode::kBoot, std::move(action), false});
+  plan_.push_back({.kind = Step::Kind::kDo, .action = std::move(action)});
+  wake();
 }
 
 void Node::begin_end(TreeEnd end, std::string text, std::uint64_t cause) {
@@ -331,6 +330,7 @@ void Node::kill_all(std::uint64_t cause) {
 // Nothing runs below any more.
 void Node::finish() {
   const auto refused = std::exchange(mailbox_, {});
+  finished_ = true;  // A reply may give orders: they are refused at once.
   if (stopping_) {
     answer({});  // It was stopped, with all others.
   } else if (reply_) {
@@ -342,7 +342,6 @@ void Node::finish() {
     }
   }
   const bool orderly = ending_ == TreeEnd::kAsked || ending_ == TreeEnd::kAutoShutdown;
-  finished_ = true;
   if (owner_ != nullptr && owner_->presence == Presence::kStarting) {
     owner_->failure = end_text_.empty() ? std::string(tree_end_name(*ending_)) : end_text_;
     Event event = own_event(EventKind::kStartFailed);
@@ -355,7 +354,8 @@ void Node::finish() {
 
 // What OTP's parent sees: a supervisor that ended by itself did so with `shutdown`.
 void Node::on_nested_end(Child& child) {
-  nested_.erase(child.number);
+  child.end_reason =
+      child.failure.empty() ? child.node->end_text() : "could not be started: " + child.failure;
   tree_.removed_nodes.push_back(std::move(child.node));
   const Presence was = child.presence;
   set_presence(child, Presence::kStopped);
@@ -369,6 +369,7 @@ void Node::on_nested_end(Child& child) {
 
 void Node::set_suspended(bool suspended) {
   suspended_ = suspended;
+  wake();
   if (booted_ && !ending_) set_loop(suspended ? LifeState::kIntermitted : LifeState::kRunning);
 }
 
@@ -396,7 +397,7 @@ bool Node::none_held() const {
   return std::all_of(children_.begin(), children_.end(), [](const auto& entry) {
     const Child* child = entry.second.get();
     if (child->node) return child->node->none_held();
-    return child->state != LifeState::kIntermitted;
+    return !child->held;
   });
 }
 

@@ -16,7 +16,6 @@
 #include <memory>
 #include <optional>
 #include <queue>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -48,6 +47,8 @@ struct Child {
   enum class Outcome { kNone, kStarted, kFailed };
   Outcome start = Outcome::kNone;  // Of the last start.
   std::string failure;             // Why it failed.
+  std::string kill_reason;         // Why we killed it.
+  std::string end_reason;          // How and why its last incarnation ended.
   bool process = false;            // The backend has a process for this incarnation.
   bool asked = false;              // It was asked to end, or killed as its stop policy says.
   bool killed = false;             // We killed it.
@@ -66,6 +67,7 @@ struct Child {
   int messages = 0;                  // About it, in the mailbox.
 
   // Deadlines, to be set by Node::set_deadline(); 0: none.
+  std::int64_t queued_at = 0;  // Where it stands in TreeContext::deadlines.
   std::int64_t ready_by = 0;
   std::int64_t heartbeat_by = 0;
   std::int64_t run_by = 0;
@@ -98,10 +100,11 @@ struct TreeContext {
   std::array<std::uint64_t, kRememberedEvents> cause_of{};
   std::uint64_t children = 0;
   std::map<std::uint64_t, Child*> by_number{};
-  // By time and child; those that no longer hold are passed over when they come up.
+  // By time and child, one entry a child; what no longer holds is passed over when it comes up.
   std::priority_queue<std::pair<std::int64_t, std::uint64_t>,
                       std::vector<std::pair<std::int64_t, std::uint64_t>>, std::greater<>>
       deadlines{};
+  std::deque<Node*> runnable{};  // The supervisors that may have something to do.
   // What was removed while it may still be on the stack.
   std::vector<std::unique_ptr<Child>> removed_children{};
   std::vector<std::unique_ptr<Node>> removed_nodes{};
@@ -123,8 +126,8 @@ class Node {
 
   // Begins to boot.
   void start();
-  // Goes on as far as it can now, and so do the supervisors below. True when anything was done.
-  bool run();
+  // Goes on as far as it can now.
+  void run();
 
   // Stops everything in reverse order, then ends; what was going on is dropped.
   void begin_end(TreeEnd end, std::string text, std::uint64_t cause);
@@ -153,6 +156,7 @@ class Node {
   void on_ready_closed(Child& child);
   void on_heartbeat(Child& child);
   void on_suspended(Child& child);
+  void on_suspend_failed(Child& child);
   void on_resumed(Child& child);
   void on_ended(Child& child, WaitStatus status);
   void hold(Child& child, bool hold, std::uint64_t cause);
@@ -176,8 +180,9 @@ class Node {
     enum class Kind { kStart, kStop, kStopAll, kDo } kind = Kind::kDo;
     Child* child = nullptr;
     StartMode mode = StartMode::kBoot;
-    std::function<void()> action;  // kDo
+    std::function<void()> action = {};  // kDo
     bool begun = false;
+    bool failed_at_once = false;  // kStart: nothing was waited for.
   };
   struct Message {
     enum class Kind { kEnded, kRetry, kBackoffOver, kOrder } kind = Kind::kEnded;
@@ -186,6 +191,7 @@ class Node {
   };
 
   // node.cc
+  void wake();
   bool advance();
   bool advance_start(Step& step);
   bool advance_stop(Step& step);
@@ -218,10 +224,10 @@ class Node {
   void started(Child& child);
   void fail_start(Child& child, std::string why, std::uint64_t cause);
   void abandon_start(Child& child, std::string why);
-  void begin_stop(Child& child, std::int64_t stop_by);
+  void begin_stop(Child& child);
   void kill_child(Child& child);
   void close(Child& child, bool completed, std::uint64_t cause);
-  void note_end(Child& child, const std::string& signature);
+  void note_end(Child& child, const std::string& signature, std::uint64_t cause);
   void set_deadline(Child& child, std::int64_t Child::*deadline, std::int64_t at);
   void expect_heartbeat(Child& child);
   void arm(Child& child);
@@ -257,15 +263,15 @@ class Node {
   RestartIntensity intensity_;
   std::map<std::uint64_t, std::unique_ptr<Child>> children_;  // By number: in start order.
   std::unordered_map<std::string, Child*> by_id_;
-  std::set<std::uint64_t> nested_;  // Those of them that are supervisors now.
-  std::size_t present_ = 0;         // How many have a presence other than kStopped.
-  LifeCounts parts_{};              // The states of those that were started,
-  std::size_t unstarted_ = 0;       // and how many never were.
+  std::size_t present_ = 0;    // How many have a presence other than kStopped.
+  LifeCounts parts_{};         // The states of those that were started,
+  std::size_t unstarted_ = 0;  // and how many never were.
 
   LifeState state_ = LifeState::kInitial;
   LifeState loop_ = LifeState::kInitial;  // Its own part.
   bool booted_ = false;
   bool suspended_ = false;
+  bool queued_ = false;  // Among TreeContext::runnable.
   bool killing_ = false;
   std::optional<TreeEnd> ending_;
   bool finished_ = false;

@@ -1,11 +1,26 @@
 // Orders: OTP's start_child, restart_child, terminate_child and delete_child.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "harness/os/check.h"
 #include "harness/supervision/node.h"
 
 namespace crashworthy {
+namespace {
+
+// How many supervisors stand below each other in it.
+int depth_of(const ChildSpec& spec) {
+  if (!spec.supervisor) return 0;
+  int deepest = 0;
+  for (const ChildSpec& child : spec.supervisor->children) {
+    deepest = std::max(deepest, depth_of(child));
+  }
+  return deepest + 1;
+}
+
+}  // namespace
 
 void Node::submit(Order order) {
   if (finished_) {
@@ -42,9 +57,11 @@ void Node::carry_out(Order order) {
     case Order::Kind::kStop:
       return order_stop(child);
     case Order::Kind::kDelete:
-    case Order::Kind::kStart:
       return order_delete(child);
+    case Order::Kind::kStart:
+      break;
   }
+  CRASHWORTHY_CHECK(false, child.path);
 }
 
 std::optional<Answer> Node::refuse(const Order& order) const {
@@ -84,6 +101,10 @@ void Node::order_start(Order& order) {
     instance.id = spec.id.empty() ? free_instance_id() : spec.id;
     spec = std::move(instance);
   }
+  const auto above = static_cast<int>(std::count(path_.begin(), path_.end(), '/'));
+  if (depth_of(spec) + above + (path_.empty() ? 0 : 1) > kMaxSupervisorDepth) {
+    return answer({Refusal::kInvalid, "supervisors would nest too deep", {}});
+  }
   if (const auto good = check_child(spec, spec_->auto_shutdown); !good) {
     return answer({Refusal::kInvalid, good.error().message, {}});
   }
@@ -100,17 +121,21 @@ void Node::order_start(Order& order) {
   plan_start(child, StartMode::kOrder);
   // What could not be started is not kept.
   plan_do([this, &child] {
-    if (child.start == Child::Outcome::kFailed && child.incarnation == 1) remove(child);
+    if (child.start == Child::Outcome::kFailed) remove(child);
   });
 }
 
 void Node::order_restart(Child& child) {
   take_up(child.path, "restart");
+  child.crash_loop = false;
+  child.same_ends = 0;
   plan_start(child, StartMode::kOrder);
 }
 
 void Node::order_stop(Child& child) {
   take_up(child.path, "stop");
+  child.crash_loop = false;
+  child.same_ends = 0;
   stopping_ = true;
   plan_stop(child);
   const std::string id = child.spec.id;

@@ -33,8 +33,9 @@ void Node::check_auto_shutdown(const Child& ended) {
 
 void Node::give_up(const std::string& why, std::uint64_t cause) {
   Event event = own_event(EventKind::kIntensitySpent);
-  event.text = fmt::format("more than {} restarts within {}: {}", spec_->intensity,
-                           format_duration(static_cast<double>(spec_->period.count())), why);
+  event.text = fmt::format("more than {} restart{} within {}, the last after {}", spec_->intensity,
+                           spec_->intensity == 1 ? "" : "s",
+                           stop_name({StopPolicy::Kind::kTime, spec_->period}), why);
   const std::uint64_t number = emit(event, cause);
   begin_end(TreeEnd::kIntensitySpent, event.text, number);
 }
@@ -43,7 +44,7 @@ void Node::give_up(const std::string& why, std::uint64_t cause) {
 void Node::restart(Child& child) {
   if (!intensity_.spend(tree_.now)) {
     set_presence(child, Presence::kStopped);
-    return give_up("'" + child.path + "'", cause_);
+    return give_up(fmt::format("'{}' {}", child.path, child.end_reason), cause_);
   }
   set_presence(child, Presence::kRestarting);
   Event event = event_of(child, EventKind::kRestart);

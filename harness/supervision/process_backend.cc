@@ -25,6 +25,7 @@ namespace crashworthy {
 namespace {
 
 constexpr int kEventsPerWait = 64;
+constexpr std::size_t kDescriptorsPerChild = 3;  // Watched ones: kShim, kReady, kHeartbeat.
 // What is read from one descriptor at a time: a child that floods it holds up nobody else.
 constexpr std::size_t kReadBytes = 4096;
 constexpr int kGlancesAtEnd = 16;  // All that a pipe holds.
@@ -62,6 +63,7 @@ struct Report {
     kReadyClosed,
     kHeartbeat,
     kSuspended,
+    kSuspendFailed,
     kResumed,
     kEnded
   };
@@ -87,6 +89,8 @@ void tell(TreeLogic* logic, const Report& report, std::int64_t now) {
       return logic->on_heartbeat(report.key, now);
     case Report::Kind::kSuspended:
       return logic->on_suspended(report.key, now);
+    case Report::Kind::kSuspendFailed:
+      return logic->on_suspend_failed(report.key, now);
     case Report::Kind::kResumed:
       return logic->on_resumed(report.key, now);
     case Report::Kind::kEnded:
@@ -144,15 +148,17 @@ struct Child {
 class ProcessBackend::Impl {
  public:
   Impl(UniqueFd epoll, UniqueFd timer) : epoll_(std::move(epoll)), timer_(std::move(timer)) {}
-  ~Impl();
+  ~Impl() { kill_all(); }
 
   void start(ProcessKey key, const ChildSpec& spec);
   Shim* shim_of(ProcessKey key);
   void forget(std::uint64_t child);
+  void kill_all();
 
   int event_fd() const { return epoll_.get(); }
   void set_alarm(std::optional<std::int64_t> when);
   Result<void> wait(std::int64_t until);
+  Result<void> gather_all();
   bool deliver(TreeLogic* logic);
   std::optional<std::int64_t> next_deadline() const;
   std::vector<pid_t> own_pids() const;
@@ -166,6 +172,7 @@ class ProcessBackend::Impl {
   void unwatch(int fd) { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
   void close_pipes(Child* child);
 
+  Result<int> gather_once(int timeout_ms);
   void gather(std::uint64_t tag);
   void read_shim(Child* child);
   void on_shim_event(Child* child, ShimEvent* event);
@@ -188,8 +195,8 @@ class ProcessBackend::Impl {
   std::size_t closing_ = 0;  // How many children have a closing_ns.
 };
 
-ProcessBackend::Impl::~Impl() {
-  // All at once, so that the waits of the shims' destructors are not added up.
+// All at once, so that the waits of the shims' destructors are not added up.
+void ProcessBackend::Impl::kill_all() {
   for (auto& [number, child] : children_) {
     if (child.shim) child.shim->kill();
   }
@@ -393,6 +400,9 @@ void ProcessBackend::Impl::on_shim_event(Child* child, ShimEvent* event) {
     case Kind::kSuspended:
       report(child, Report::Kind::kSuspended, event->time_ns);
       return;
+    case Kind::kSuspendFailed:
+      report(child, Report::Kind::kSuspendFailed, event->time_ns);
+      return;
     case Kind::kResumed:
       report(child, Report::Kind::kResumed, event->time_ns);
       return;
@@ -476,18 +486,37 @@ void ProcessBackend::Impl::gather(std::uint64_t what) {
   read_heartbeat(child);
 }
 
-Result<void> ProcessBackend::Impl::wait(std::int64_t until) {
+// How many descriptors had something.
+Result<int> ProcessBackend::Impl::gather_once(int timeout_ms) {
   std::array<epoll_event, kEventsPerWait> events;
+  const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait, timeout_ms);
+  if (count < 0 && errno != EINTR) return system_error("wait for the children", errno);
+  for (int i = 0; i < count; ++i) gather(events[static_cast<std::size_t>(i)].data.u64);
+  gather_closed(now_ns());
+  return std::max(count, 0);
+}
+
+Result<void> ProcessBackend::Impl::wait(std::int64_t until) {
   const std::int64_t now = now_ns();
   int timeout_ms = 0;
   if (until > now && reports_.empty()) {
     const std::int64_t ms = (until - now - 1) / 1'000'000 + 1;
     timeout_ms = static_cast<int>(std::min<std::int64_t>(ms, std::numeric_limits<int>::max()));
   }
-  const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsPerWait, timeout_ms);
-  if (count < 0 && errno != EINTR) return system_error("wait for the children", errno);
-  for (int i = 0; i < count; ++i) gather(events[static_cast<std::size_t>(i)].data.u64);
-  gather_closed(now_ns());
+  const auto gathered = gather_once(timeout_ms);
+  if (!gathered) return gathered.error();
+  return {};
+}
+
+// The kernel gives the ready descriptors in turn, so that so many rounds have looked at each, even
+// if some of them are never silent.
+Result<void> ProcessBackend::Impl::gather_all() {
+  const std::size_t descriptors = children_.size() * kDescriptorsPerChild + 1;  // The timer.
+  for (std::size_t looked_at = 0; looked_at < descriptors; looked_at += kEventsPerWait) {
+    const auto gathered = gather_once(0);
+    if (!gathered) return gathered.error();
+    if (*gathered < kEventsPerWait) break;
+  }
   return {};
 }
 
@@ -554,10 +583,12 @@ void ProcessBackend::resume(ProcessKey key) {
   if (Shim* shim = impl_->shim_of(key)) shim->resume();
 }
 void ProcessBackend::forget(std::uint64_t child) { impl_->forget(child); }
+void ProcessBackend::kill_all() { impl_->kill_all(); }
 
 int ProcessBackend::event_fd() const { return impl_->event_fd(); }
 void ProcessBackend::set_alarm(std::optional<std::int64_t> when) { impl_->set_alarm(when); }
 Result<void> ProcessBackend::wait(std::int64_t until) { return impl_->wait(until); }
+Result<void> ProcessBackend::gather_all() { return impl_->gather_all(); }
 bool ProcessBackend::deliver(TreeLogic* logic) { return impl_->deliver(logic); }
 std::optional<std::int64_t> ProcessBackend::next_deadline() const { return impl_->next_deadline(); }
 std::vector<pid_t> ProcessBackend::own_pids() const { return impl_->own_pids(); }

@@ -25,8 +25,6 @@ constexpr std::array<std::string_view, 3> kAutoShutdowns{"never", "any_significa
 // So that sums of times, and the product of an interval and its misses, never overflow.
 constexpr Nanoseconds kMaxTime = std::chrono::hours(100'000);
 constexpr std::size_t kMaxIdBytes = 200;
-constexpr int kLowestDescriptor = 3;
-constexpr int kHighestDescriptor = 1023;  // Within the usual soft limit.
 
 template <std::size_t N, typename Enum>
 std::string_view word_of(const std::array<std::string_view, N>& words, Enum value) {
@@ -98,7 +96,7 @@ Result<void> check_time(Nanoseconds time, Zero zero, const std::string& pointer)
   if (time.count() < 0)
     return field_error(pointer, "must not be negative, not " + exact_duration(time));
   if (time.count() == 0 && zero == Zero::kRefused)
-    return field_error(pointer, "must be longer than 0");
+    return field_error(pointer, "must be longer than 0, not " + exact_duration(time));
   if (time > kMaxTime) {
     return field_error(
         pointer, "must be at most " + exact_duration(kMaxTime) + ", not " + exact_duration(time));
@@ -152,10 +150,10 @@ Result<void> check_surroundings(const ChildSpec& spec, const std::string& pointe
 class DescriptorNumbers {
  public:
   Result<void> add(int number, const std::string& pointer) {
-    if (number < kLowestDescriptor || number > kHighestDescriptor) {
-      return field_error(pointer, "must be a descriptor from " + std::to_string(kLowestDescriptor) +
-                                      " to " + std::to_string(kHighestDescriptor) + ", not " +
-                                      std::to_string(number));
+    if (number < kLowestChildDescriptor || number > kHighestChildDescriptor) {
+      return field_error(
+          pointer, "must be a descriptor from " + std::to_string(kLowestChildDescriptor) + " to " +
+                       std::to_string(kHighestChildDescriptor) + ", not " + std::to_string(number));
     }
     const auto [place, added] = taken_.emplace(number, pointer);
     if (added) return {};
@@ -255,12 +253,14 @@ Result<void> check_significance(const ChildSpec& spec, AutoShutdown auto_shutdow
   if (!spec.significant) return {};
   const std::string here = pointer + "/significant";
   if (auto_shutdown == AutoShutdown::kNever) {
-    return field_error(here, "its supervisor never shuts down by itself",
+    return field_error(here, "must be false, not true: its supervisor never shuts down by itself",
                        "set \"auto_shutdown\" to \"any_significant\" or \"all_significant\"");
   }
   if (spec.restart == RestartType::kPermanent) {
-    return field_error(here, "a permanent child is always restarted, so its end means nothing",
-                       "set \"restart\" to \"transient\" or \"temporary\"");
+    return field_error(
+        here,
+        "must be false, not true: a permanent child is always restarted, so its end means nothing",
+        "set \"restart\" to \"transient\" or \"temporary\"");
   }
   return {};
 }

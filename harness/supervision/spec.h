@@ -28,7 +28,7 @@ enum class Strategy {
 
 enum class RestartType {
   kPermanent,  // Always restarted.
-  kTransient,  // Restarted unless it completed: exit code 0, or a supervisor that shut down.
+  kTransient,  // Restarted unless it completed: exit code 0; a supervisor: ended by itself.
   kTemporary   // Never restarted, and forgotten when it ends.
 };
 
@@ -99,6 +99,9 @@ struct LifecycleHooks {
 
 struct SupervisorSpec;
 
+// A nested supervisor is no process: of it argument, environment, directory, descriptors, ready,
+// heartbeat and deadline are refused, and crash_loop means nothing. Its backoff only ever grows,
+// for it does not begin anew (a tree file knows neither of the two for a supervisor).
 struct ChildSpec {
   // Unique among the children of its supervisor; without '/', control characters and the like.
   std::string id;
@@ -153,6 +156,10 @@ std::optional<AutoShutdown> auto_shutdown_from_name(std::string_view name);
 // Children nest at most so deep, and a supervisor has at most so many.
 inline constexpr int kMaxSupervisorDepth = 32;
 inline constexpr std::size_t kMaxChildren = 100'000;
+// The numbers that a child's descriptors may have. The usual limit of open files is 1024; while a
+// child is started, what it gets stands above the highest of them.
+inline constexpr int kLowestChildDescriptor = 3;
+inline constexpr int kHighestChildDescriptor = 767;
 
 // Refuses (kUsage) what makes no sense, with the place as a JSON pointer into a tree file
 // ("/children/0/significant: ..."), before anything is started: an empty or repeated id, neither or

@@ -174,7 +174,7 @@ INSTANTIATE_TEST_SUITE_P(
                  [](ChildSpec& c) {
                    c.ready = Readiness{3, 0s};
                  },
-                 "/ready/timeout", "longer than 0"},
+                 "/ready/timeout", "longer than 0, not 0s"},
         BadChild{"ReadyOnStdout",
                  [](ChildSpec& c) {
                    c.ready = Readiness{1, 1s};
@@ -201,11 +201,13 @@ INSTANTIATE_TEST_SUITE_P(
                  "/descriptors/0", "not -1"},
         BadChild{"HighDescriptor", [](ChildSpec& c) { c.descriptors = {{0, 1024}}; },
                  "/descriptors/0", "not 1024"},
+        BadChild{"DescriptorAboveTheHighest", [](ChildSpec& c) { c.descriptors = {{0, 768}}; },
+                 "/descriptors/0", "from 3 to 767, not 768"},
         BadChild{"HeartbeatWithoutInterval",
                  [](ChildSpec& c) {
                    c.heartbeat = Heartbeat{4, 0s, 1};
                  },
-                 "/heartbeat/interval", "longer than 0"},
+                 "/heartbeat/interval", "longer than 0, not 0s"},
         BadChild{"HeartbeatWithoutMisses",
                  [](ChildSpec& c) {
                    c.heartbeat = Heartbeat{4, 1s, 0};
@@ -216,7 +218,7 @@ INSTANTIATE_TEST_SUITE_P(
                    c.heartbeat = Heartbeat{4, 3600s, 2'000'000'000};
                  },
                  "/heartbeat", "at most 100000h"},
-        BadChild{"NoDeadline", [](ChildSpec& c) { c.deadline = 0s; }, "/deadline", "longer than 0"},
+        BadChild{"NoDeadline", [](ChildSpec& c) { c.deadline = 0s; }, "/deadline", "longer than 0, not 0s"},
         BadChild{"NegativeBackoff", [](ChildSpec& c) { c.backoff.first = -1ms; }, "/backoff/first",
                  "not -1ms"},
         BadChild{"BackoffAboveItsMax",
@@ -228,7 +230,7 @@ INSTANTIATE_TEST_SUITE_P(
                  [](ChildSpec& c) {
                    c.backoff = {0s, 0s, 0.5};
                  },
-                 "/backoff/max", "longer than 0"},
+                 "/backoff/max", "longer than 0, not 0s"},
         BadChild{"JitterAboveOne", [](ChildSpec& c) { c.backoff.jitter = 1.5; }, "/backoff/jitter",
                  "not 1.5"},
         BadChild{"JitterNotANumber", [](ChildSpec& c) { c.backoff.jitter = std::nan(""); },
@@ -236,7 +238,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadChild{"NegativeCrashLoop", [](ChildSpec& c) { c.crash_loop.count = -1; },
                  "/crash_loop/count", "not -1"},
         BadChild{"CrashLoopWithoutTime", [](ChildSpec& c) { c.crash_loop.within = 0s; },
-                 "/crash_loop/within", "longer than 0"},
+                 "/crash_loop/within", "longer than 0, not 0s"},
         BadChild{"DeadlineOfASupervisor",
                  [](ChildSpec& c) {
                    c = nested("s", {});
@@ -251,12 +253,19 @@ INSTANTIATE_TEST_SUITE_P(
                  "/env", "no process"}),
     [](const ::testing::TestParamInfo<BadChild>& test) { return test.param.name; });
 
+TEST(Spec, TheHighestDescriptorIsAllowed) {
+  ChildSpec spec = child("a");
+  spec.descriptors = {{0, kHighestChildDescriptor}};
+  EXPECT_TRUE(check_child(spec, AutoShutdown::kNever));
+}
+
 TEST(Spec, ASignificantChildMustNotBePermanent) {
   ChildSpec spec = child("a");
   spec.significant = true;
   const auto checked = check_child(spec, AutoShutdown::kAnySignificant);
   ASSERT_FALSE(checked);
-  EXPECT_THAT(checked.error().message, StartsWith("/significant: a permanent child"));
+  EXPECT_THAT(checked.error().message,
+              StartsWith("/significant: must be false, not true: a permanent child"));
   spec.restart = RestartType::kTemporary;
   EXPECT_TRUE(check_child(spec, AutoShutdown::kAllSignificant));
 }
@@ -290,7 +299,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadSupervisor{"NegativeIntensity", [](SupervisorSpec& s) { s.intensity = -1; },
                       "/intensity", "at least 0, not -1"},
         BadSupervisor{"PeriodZero", [](SupervisorSpec& s) { s.period = 0s; }, "/period",
-                      "longer than 0"},
+                      "longer than 0, not 0s"},
         BadSupervisor{"PeriodNegative", [](SupervisorSpec& s) { s.period = -5s; }, "/period",
                       "not -5s"},
         BadSupervisor{"RepeatedId", [](SupervisorSpec& s) { s.children[1].id = "a"; },

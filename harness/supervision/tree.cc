@@ -28,6 +28,11 @@ struct SupervisionTree::State {
   State(SupervisorSpec spec, TreeOptions options, std::unique_ptr<ProcessBackend> processes)
       : backend(std::move(processes)),
         logic(std::move(spec), *backend, std::move(options.sink), options.seed) {}
+  // The logic goes first and forgets its children one after the other: by then all of them are
+  // ending, so that these waits are not added up.
+  ~State() { backend->kill_all(); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
 
   std::unique_ptr<ProcessBackend> backend;
   TreeLogic logic;  // Behind the backend, which it uses until it is gone.
@@ -53,7 +58,7 @@ struct SupervisionTree::State {
     if (!due || *due > now_ns()) return worked;
     // Had this process been stopped, or starved, then its children have spoken in time and only we
     // have not listened: listen before anyone is told that it is late.
-    if (auto gathered = backend->wait(0); !gathered) return gathered.error();
+    if (auto gathered = backend->gather_all(); !gathered) return gathered.error();
     backend->deliver(&logic);
     logic.on_time(now_ns());
     return true;
@@ -109,7 +114,7 @@ Result<SupervisionTree> SupervisionTree::start(SupervisorSpec spec, TreeOptions 
   while (!state.logic.booted() && !state.logic.ended()) {
     if (auto ran = tree->run(kLong); !ran) return ran.error();
   }
-  if (!state.logic.ended()) return tree;
+  if (state.logic.booted()) return tree;  // It may have ended since: that is no failed start.
   return Error{ErrorKind::kGone, 0, state.logic.end_text(), {}};
 }
 
@@ -144,6 +149,15 @@ Result<TreeEnd> SupervisionTree::run_until_end(std::chrono::nanoseconds bound) {
 
 Result<Answer> SupervisionTree::start_child(const std::string& supervisor, ChildSpec spec,
                                             std::chrono::nanoseconds bound) {
+  // A command that cannot be executed is a start that fails; a function that nobody has registered
+  // would only be missed in its process.
+  if (!spec.function.empty() || spec.supervisor) {
+    SupervisorSpec alone;
+    alone.children = {spec};
+    if (auto found = check_programs(alone); !found) {
+      return Answer{Refusal::kInvalid, found.error().message, {}};
+    }
+  }
   return state_->carry_out(bound, [&](Reply reply) {
     state_->logic.start_child(supervisor, std::move(spec), now_ns(), std::move(reply));
   });

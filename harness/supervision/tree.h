@@ -24,17 +24,24 @@ struct TreeOptions {
 
 // Owns the processes of a tree. Each child stands behind a shim of its own
 // (harness/process/shim.h), so the destructor, and the end of this process however it comes about,
-// leave nothing of any child's tree. The destructor kills; shutdown() asks first.
+// leave nothing of any child's tree. The destructor kills, and waits until nothing is left: usually
+// milliseconds, and at most 10 s for each child in whose tree a process is stuck in the kernel,
+// which is then left to the kernel. shutdown() asks first.
 //
 // Everything happens inside the calls below: a tree that nobody runs restarts nothing. One thread
 // uses a tree; several trees in one process are independent. Orders return when they are carried
 // out, refused (Answer::refusal), or when `bound` has passed (kTimeout: they may still be carried
 // out); meanwhile the tree runs. The orders and questions themselves are those of TreeLogic.
+//
+// What starts a child for the first time makes its shim meanwhile, which is usually about 1 ms, and
+// at most 10 s on a machine that is starved: no bound given to a call counts that.
 class SupervisionTree {
  public:
   // Checks `spec`, looks for every program (kUsage with its place, before anything is started) and
   // starts the children in order. Returns when all have been started and are ready. When one cannot
-  // be, those before it are stopped again, in reverse order, and the error says which and why.
+  // be, those before it are stopped again, in reverse order, and the error says which and why. This
+  // waits without a bound of its own: those are in the time-outs of `spec` (of readiness, and of
+  // the stops of a roll-back). The tree may have ended by itself when it is returned.
   static Result<SupervisionTree> start(SupervisorSpec spec, TreeOptions options = {});
 
   // The same without waiting for the children: run() starts them.
@@ -66,7 +73,9 @@ class SupervisionTree {
   void shutdown();
   void kill();
 
-  // Questions, and orders whose replies come later, inside run(): straight to the logic.
+  // Questions, and orders whose replies come later, inside run(): straight to the logic. Such an
+  // order changes timeout() and does not make event_fd() readable: ask for timeout() again, or call
+  // run(), before waiting.
   TreeLogic& logic();
   const TreeLogic& logic() const;
 

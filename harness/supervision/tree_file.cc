@@ -17,10 +17,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr std::uintmax_t kMaxFileBytes = 64 << 20;
 constexpr std::int64_t kMaxIntensity = 1'000'000;
 constexpr std::int64_t kMaxMisses = 1'000'000;
 constexpr std::int64_t kMaxCrashes = 1'000'000;
-constexpr std::int64_t kMaxDescriptor = 1023;
 
 const std::vector<std::string> kSupervisorFields{"id",     "strategy",      "intensity",
                                                  "period", "auto_shutdown", "children"};
@@ -159,7 +159,7 @@ void read_ready(Fields& fields, ChildSpec& child) {
   Fields inner(fields.at("ready"), fields.place("ready"), {"fd", "heartbeat", "timeout"});
   int descriptor = 3;
   bool by_heartbeat = false;
-  inner.number("fd", descriptor, 3, kMaxDescriptor);
+  inner.number("fd", descriptor, kLowestChildDescriptor, kHighestChildDescriptor);
   inner.flag("heartbeat", by_heartbeat);
   inner.duration("timeout", ready.timeout);
   if (by_heartbeat && inner.has("fd")) {
@@ -174,7 +174,7 @@ void read_heartbeat(Fields& fields, ChildSpec& child) {
   if (!fields.has("heartbeat")) return;
   Heartbeat heartbeat;
   Fields inner(fields.at("heartbeat"), fields.place("heartbeat"), {"fd", "interval", "misses"});
-  inner.number("fd", heartbeat.descriptor, 3, kMaxDescriptor);
+  inner.number("fd", heartbeat.descriptor, kLowestChildDescriptor, kHighestChildDescriptor);
   inner.duration("interval", heartbeat.interval);
   inner.number("misses", heartbeat.misses, 1, kMaxMisses);
   child.heartbeat = heartbeat;
@@ -213,11 +213,12 @@ void read_inherit(Fields& fields, ChildSpec& child) {
   }
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     const std::string place = fields.place("inherit") + "/" + std::to_string(i);
-    const bool sane =
-        numbers[i].is_number_integer() && numbers[i] >= 3 && numbers[i] <= kMaxDescriptor;
+    const bool sane = numbers[i].is_number_integer() && numbers[i] >= kLowestChildDescriptor &&
+                      numbers[i] <= kHighestChildDescriptor;
     if (!sane) {
-      return fields.fail(field_error(place, "must be a descriptor number from 3 to " +
-                                                std::to_string(kMaxDescriptor) + ", not " +
+      return fields.fail(field_error(place, "must be a descriptor number from " +
+                                                std::to_string(kLowestChildDescriptor) + " to " +
+                                                std::to_string(kHighestChildDescriptor) + ", not " +
                                                 quoted(numbers[i])));
     }
     const int number = numbers[i].get<int>();
@@ -378,6 +379,11 @@ Result<TreeFile> parse_tree(const json& document, const fs::path& directory) {
 }
 
 Result<TreeFile> read_tree_file(const fs::path& path) {
+  std::error_code failure;
+  if (const auto size = fs::file_size(path, failure); !failure && size > kMaxFileBytes) {
+    return usage_error(path.string() + ": a tree file has at most " +
+                       std::to_string(kMaxFileBytes >> 20) + " MiB");
+  }
   auto text = read_file(path);
   if (!text) {
     Error error = text.error();

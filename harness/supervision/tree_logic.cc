@@ -1,9 +1,9 @@
 #include "harness/supervision/tree_logic.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
-#include "harness/os/check.h"
 #include "harness/supervision/node.h"
 
 namespace crashworthy {
@@ -26,7 +26,19 @@ struct Hold {
   std::uint32_t incarnation = 0;
   bool hold = true;
   Reply reply;
+  const char* failed = nullptr;  // Why it will not be done.
 };
+
+Reply or_nothing(Reply reply) {
+  return reply ? std::move(reply) : Reply([](const Answer&) {});
+}
+
+// One of them is, or lies below, the other.
+bool overlap(const std::string& a, const std::string& b) {
+  const std::string& shorter = a.size() < b.size() ? a : b;
+  const std::string& longer = a.size() < b.size() ? b : a;
+  return shorter.empty() || longer == shorter || longer.starts_with(shorter + "/");
+}
 
 }  // namespace
 
@@ -118,22 +130,24 @@ class TreeLogic::Impl {
       return reply({Refusal::kNotFound, "there is no child '" + path + "'", {}});
     }
     Node* node = path.empty() ? &root_ : target->node.get();
-    if (const char* why = refuse_hold(target, node, hold)) {
+    if (const char* why = refuse_hold(target, node)) {
       return reply({Refusal::kInvalid, "'" + path + "' " + why,
                     target != nullptr ? target->info() : ChildInfo{}});
     }
-    Event event;
-    event.kind = EventKind::kOrder;
-    event.path = path;
-    event.text = hold ? "suspend" : "resume";
-    const std::uint64_t number = context_.emit(std::move(event));
+    const std::uint64_t number = note_order(hold ? "suspend" : "resume", path);
     if (node != nullptr) {
       node->hold_all(hold, number);
     } else {
       target->parent->hold(*target, hold, number);
     }
+    for (Hold& earlier : holds_) {
+      if (earlier.hold != hold && overlap(earlier.path, path)) {
+        earlier.failed = "a later order has overtaken it";
+      }
+    }
     holds_.push_back({path, target != nullptr ? target->number : 0,
-                      target != nullptr ? target->incarnation : 0, hold, std::move(reply)});
+                      target != nullptr ? target->incarnation : 0, hold, std::move(reply),
+                      nullptr});
   }
 
   std::optional<std::int64_t> next_deadline() {
@@ -148,32 +162,43 @@ class TreeLogic::Impl {
     }
   }
 
-  std::uint64_t note_order(const char* text) {
+  SupervisorInfo info(std::int64_t now) {
+    context_.now = std::max(context_.now, now);
+    return root_.info();
+  }
+
+  void fail_suspensions(const std::string& path) {
+    for (Hold& hold : holds_) {
+      if (hold.hold && overlap(hold.path, path)) hold.failed = "not all of it could be stopped";
+    }
+  }
+
+  std::uint64_t note_order(const char* text, const std::string& path = "") {
     Event event;
     event.kind = EventKind::kOrder;
+    event.path = path;
     event.text = text;
     return context_.emit(std::move(event));
   }
 
  private:
-  static const char* refuse_hold(const Child* target, const Node* node, bool hold) {
+  static const char* refuse_hold(const Child* target, const Node* node) {
     if (node != nullptr) {
       if (!node->booted()) return "is not running yet";
       return is_closed(node->state()) ? "has ended" : nullptr;
     }
     const bool live = target->process && target->presence == Presence::kRunning;
-    if (!live || (!hold && target->state != LifeState::kIntermitted && !target->held)) {
-      if (live && !hold) return nullptr;  // It runs: nothing to do.
-      return "does not run";
-    }
-    return nullptr;
+    return live ? nullptr : "does not run";
   }
 
   void pump() {
     if (pumping_) return;
     pumping_ = true;
     do {
-      while (root_.run()) {
+      while (!context_.runnable.empty()) {
+        Node* node = context_.runnable.front();
+        context_.runnable.pop_front();
+        node->run();
       }
     } while (answer_holds());
     context_.removed_children.clear();
@@ -216,14 +241,14 @@ class TreeLogic::Impl {
     if (root_.ended()) {
       return hold.hold ? Answer{Refusal::kEnding, "the tree has ended", {}} : gone;
     }
+    if (hold.failed != nullptr) return Answer{Refusal::kInvalid, hold.failed, {}};
     const Answer done{std::nullopt, {}, child != nullptr ? child->info() : ChildInfo{}};
     if (node != nullptr) {
       if (!hold.hold) return node->none_held() ? std::optional(done) : std::nullopt;
       return node->all_held() ? std::optional(done) : std::nullopt;
     }
-    const LifeState wanted = hold.hold ? LifeState::kIntermitted : LifeState::kRunning;
-    if (child->state == wanted) return done;
-    return std::nullopt;
+    const bool over = hold.hold ? child->state == LifeState::kIntermitted : !child->held;
+    return over ? std::optional(done) : std::nullopt;
   }
 
   TreeContext context_;
@@ -247,28 +272,35 @@ bool TreeLogic::booted() const { return impl_->root().booted(); }
 void TreeLogic::start_child(const std::string& supervisor, ChildSpec spec, std::int64_t now,
                             Reply reply) {
   impl_->at(now, [&] {
-    impl_->order(supervisor, {Node::Order::Kind::kStart, {}, std::move(spec), std::move(reply)});
+    impl_->order(supervisor,
+                 {Node::Order::Kind::kStart, {}, std::move(spec), or_nothing(std::move(reply))});
   });
 }
 
 void TreeLogic::restart_child(const std::string& path, std::int64_t now, Reply reply) {
-  impl_->at(now, [&] { impl_->order_child(path, Node::Order::Kind::kRestart, std::move(reply)); });
+  impl_->at(now, [&] {
+    impl_->order_child(path, Node::Order::Kind::kRestart, or_nothing(std::move(reply)));
+  });
 }
 
 void TreeLogic::stop_child(const std::string& path, std::int64_t now, Reply reply) {
-  impl_->at(now, [&] { impl_->order_child(path, Node::Order::Kind::kStop, std::move(reply)); });
+  impl_->at(now, [&] {
+    impl_->order_child(path, Node::Order::Kind::kStop, or_nothing(std::move(reply)));
+  });
 }
 
 void TreeLogic::delete_child(const std::string& path, std::int64_t now, Reply reply) {
-  impl_->at(now, [&] { impl_->order_child(path, Node::Order::Kind::kDelete, std::move(reply)); });
+  impl_->at(now, [&] {
+    impl_->order_child(path, Node::Order::Kind::kDelete, or_nothing(std::move(reply)));
+  });
 }
 
 void TreeLogic::suspend(const std::string& path, std::int64_t now, Reply reply) {
-  impl_->at(now, [&] { impl_->hold(path, true, std::move(reply)); });
+  impl_->at(now, [&] { impl_->hold(path, true, or_nothing(std::move(reply))); });
 }
 
 void TreeLogic::resume(const std::string& path, std::int64_t now, Reply reply) {
-  impl_->at(now, [&] { impl_->hold(path, false, std::move(reply)); });
+  impl_->at(now, [&] { impl_->hold(path, false, or_nothing(std::move(reply))); });
 }
 
 void TreeLogic::shutdown(std::int64_t now) {
@@ -319,11 +351,7 @@ std::optional<ChildInfo> TreeLogic::find(const std::string& path) const {
   return child->info();
 }
 
-SupervisorInfo TreeLogic::info(std::int64_t now) const {
-  SupervisorInfo info;
-  impl_->at(now, [&] { info = impl_->root().info(); });
-  return info;
-}
+SupervisorInfo TreeLogic::info(std::int64_t now) const { return impl_->info(now); }
 
 void TreeLogic::on_started(ProcessKey key, pid_t pid, std::int64_t now) {
   impl_->tell(key, now, [&](Node& node, Child& child) { node.on_started(child, pid); });
@@ -347,6 +375,13 @@ void TreeLogic::on_heartbeat(ProcessKey key, std::int64_t now) {
 
 void TreeLogic::on_suspended(ProcessKey key, std::int64_t now) {
   impl_->tell(key, now, [](Node& node, Child& child) { node.on_suspended(child); });
+}
+
+void TreeLogic::on_suspend_failed(ProcessKey key, std::int64_t now) {
+  impl_->tell(key, now, [this](Node& node, Child& child) {
+    impl_->fail_suspensions(child.path);
+    node.on_suspend_failed(child);
+  });
 }
 
 void TreeLogic::on_resumed(ProcessKey key, std::int64_t now) {

@@ -40,6 +40,9 @@ struct ChildInfo {
   pid_t pid = 0;                          // 0: no process.
   std::int64_t started_ns = 0;            // Of its last incarnation.
   std::optional<WaitStatus> last_end;     // How its last process ended.
+  // The same for people, and why: "exited with 3", "hung: it missed 4 heartbeats", "did not end in
+  // 5s", "could not be started: ..."; of a supervisor, why it gave up. Empty: it never ended.
+  std::string end_reason;
   bool crash_loop = false;
   // The moment until which it waits: for its next try (kRestarting), to be ready (kStarting), or to
   // end by itself (kStopping); 0: there is no such moment.
@@ -71,13 +74,13 @@ struct SupervisorInfo {
   std::vector<Entry> children;  // In start order.
 };
 
-// Why an order was refused, as OTP names it.
+// Why an order was refused. The first four are OTP's, and named as there; the others are ours.
 enum class Refusal {
   kNotFound,        // not_found
   kRunning,         // running; for start_child: already_started
   kRestarting,      // restarting
   kAlreadyPresent,  // already_present
-  kDynamic,         // simple_one_for_one
+  kDynamic,         // The supervisor is dynamic (OTP says simple_one_for_one).
   kStartFailed,     // The child could not be started.
   kInvalid,         // The specification, or the order in this state, makes no sense.
   kEnding           // The supervisor is shutting down, or ended before it came to the order.
@@ -103,7 +106,8 @@ enum class TreeEnd {
 std::string_view tree_end_name(TreeEnd end);
 
 // One thread uses a TreeLogic. Times are CLOCK_MONOTONIC ns and never go back. A Reply is called
-// exactly once, from within a later call or the same one, and may give orders itself.
+// once, from within a later call or the same one, and may give orders itself; it may be empty, and
+// it is not called when the TreeLogic is destroyed before. A sink must not call the TreeLogic.
 //
 // Orders wait for what their supervisor is doing (a start, a stop, the restart of a group) and for
 // what came before; only shutdown() and kill() do not wait. Questions are answered at once.
@@ -131,7 +135,9 @@ class TreeLogic {
   void stop_child(const std::string& path, std::int64_t now, Reply reply);  // terminate_child
   void delete_child(const std::string& path, std::int64_t now, Reply reply);
   // Stops the processes of a child, or of all below a supervisor, and continues them. A supervisor
-  // that is suspended restarts nothing until it is resumed.
+  // that is suspended restarts nothing, and takes up no orders, until it is resumed. The later of
+  // two orders that contradict each other counts; the earlier one is then refused (kInvalid), if it
+  // is not done. So is a suspension that some process does not obey.
   void suspend(const std::string& path, std::int64_t now, Reply reply);
   void resume(const std::string& path, std::int64_t now, Reply reply);
   // Stops all in reverse order and ends.
@@ -156,6 +162,7 @@ class TreeLogic {
   void on_ready_closed(ProcessKey key, std::int64_t now);  // Without having said that it is ready.
   void on_heartbeat(ProcessKey key, std::int64_t now);
   void on_suspended(ProcessKey key, std::int64_t now);
+  void on_suspend_failed(ProcessKey key, std::int64_t now);  // It runs on.
   void on_resumed(ProcessKey key, std::int64_t now);
   // Its process has ended, and nothing of its tree is left.
   void on_ended(ProcessKey key, WaitStatus status, std::int64_t now);

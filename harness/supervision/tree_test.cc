@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <thread>
 
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -124,6 +125,22 @@ TEST_F(TreeTest, RunsInAUsersEventLoop) {
   EXPECT_THAT(events_of(EventKind::kHang), SizeIs(1));
   EXPECT_THAT(events_of(EventKind::kEnded), SizeIs(1));
   end(&*created);
+}
+
+// Started and ended in the same breath is no failed start.
+TEST_F(TreeTest, ATreeThatEndsAsSoonAsItHasStartedWasStarted) {
+  ChildSpec quick = command_child("a", {"true"});
+  quick.restart = RestartType::kTemporary;
+  quick.significant = true;
+  SupervisorSpec spec = supervisor_of({quick});
+  spec.auto_shutdown = AutoShutdown::kAnySignificant;
+  for (int i = 0; i < 20; ++i) {
+    auto tree = boot(spec);
+    ASSERT_TRUE(tree);
+    const auto ended = tree->run_until_end(10s);
+    ASSERT_TRUE(ended) << ended.error().message;
+    EXPECT_EQ(*ended, TreeEnd::kAutoShutdown);
+  }
 }
 
 TEST_F(TreeTest, StartsAndStops64Children) {
@@ -371,6 +388,25 @@ TEST_F(TreeTest, AFirstHeartbeatMakesReadyAndAMissedOneRestarts) {
   EXPECT_THAT(trace(number),
               ElementsAre("a hang", "a ended: killed by SIGKILL", "a terminated", "a restart",
                           "a initial", "a ready", "a running", "a says ready"));
+}
+
+// More children than one wait looks at: all of them have spoken while nobody listened.
+TEST_F(TreeTest, AfterAPauseOfOursNobodyIsLate) {
+  std::vector<ChildSpec> children;
+  for (int i = 0; i < 100; ++i) {
+    ChildSpec child = function_child("c" + std::to_string(i), "beat", "1000000");
+    child.heartbeat = Heartbeat{.descriptor = 4, .interval = 500ms, .misses = 3};
+    children.push_back(child);
+  }
+  auto tree = boot(supervisor_of(children));
+  ASSERT_TRUE(tree);
+  for (int i = 0; i < 2; ++i) {
+    std::this_thread::sleep_for(1700ms);
+    ASSERT_TRUE(tree->run(0ns));
+  }
+  EXPECT_THAT(events_of(EventKind::kHang), IsEmpty());
+  tree.reset();
+  EXPECT_THAT(marked(), IsEmpty());
 }
 
 // A readiness that nobody reads any more, and a heartbeat without end, hold up no other child.
