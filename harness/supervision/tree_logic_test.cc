@@ -276,8 +276,13 @@ TEST(TreeLogic, SuspendReachesASupervisorThatIsBeingRestarted) {
   world.logic.suspend("", 2, world.seen.reply("suspend", ""));
   world.logic.on_started(world.backend.last, 8, 3);
   world.logic.on_suspended(world.backend.last, 4);
-  EXPECT_EQ(world.logic.find("in")->state, LifeState::kIntermitted);
-  EXPECT_EQ(world.logic.info(4).state, LifeState::kIntermitted);
+  EXPECT_EQ(world.logic.find("in/w")->state, LifeState::kIntermitted);
+  EXPECT_EQ(world.logic.find("in")->presence, Presence::kStarting) << "goes on when resumed";
+  EXPECT_EQ(world.seen.unanswered(), 0);
+  world.logic.resume("", 5, world.seen.reply("resume", ""));
+  world.logic.on_resumed(world.backend.last, 6);
+  EXPECT_EQ(world.logic.find("in")->presence, Presence::kRunning);
+  EXPECT_EQ(world.logic.find("in")->state, LifeState::kRunning);
   EXPECT_EQ(world.seen.unanswered(), 0);
   EXPECT_EQ(world.seen.complaints(), Calls{});
 }
