@@ -736,6 +736,21 @@ TEST_F(Supervise, AChildWhoseGuardIsKilledIsRestarted) {
 }
 
 // supervise itself is stopped for longer than its child may be silent: nobody but us was late.
+// Both guards at once, killed by the child itself: what it leaves becomes our child, and is killed.
+TEST_F(Supervise, WhatIsLeftOfAChildWhoseGuardsAreKilledIsKilled) {
+  start(tree_of(
+      {sleeper("beside"), shell("a",
+                                "sleep 1000 & echo $! > left; g=$(cut -d' ' -f5 /proc/$PPID/stat); "
+                                "sleep 0.3; kill -9 -$g; sleep 1000",
+                                {{"restart", "temporary"}})}));
+  const fs::path left = run() / "left";
+  ASSERT_TRUE(eventually([&] { return fs::exists(left) && !text_of(left).empty(); }));
+  const std::string pid = std::to_string(std::stoi(text_of(left)));
+  EXPECT_TRUE(eventually([&] { return !fs::exists("/proc/" + pid); })) << pid;
+  EXPECT_EQ(child("beside")["state"], "running");
+  EXPECT_EQ(end(SIGTERM), 0);
+}
+
 TEST_F(Supervise, AChildIsNotBlamedForOurOwnPause) {
   start(tree_of({shell("beating", "while sleep 0.02; do echo >&4; done",
                        {{"heartbeat", {{"interval", "250ms"}, {"misses", 2}}},

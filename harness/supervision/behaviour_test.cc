@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
+#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -135,6 +137,25 @@ TEST(TreeBehaviours, DocumentIsMadeFromTheRows) {
   ASSERT_TRUE(found.ok()) << found.error().message;
   EXPECT_TRUE(*found == made)
       << path << " is not what the rows say: run this test with CRASHWORTHY_UPDATE_DOCS=1";
+}
+
+// The table that is written by hand names tests of other programs: they are there.
+TEST(TreeBehaviours, TestsThatTheDocumentNamesAreThere) {
+  const std::filesystem::path root(CRASHWORTHY_SOURCE_DIR);
+  std::string sources;
+  for (const char* room : {"harness/process", "harness/supervision", "harness/cli"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(root / room)) {
+      if (entry.path().string().ends_with("_test.cc")) sources += read_file(entry.path()).value();
+    }
+  }
+  const std::string text = read_file(root / "docs/supervision.md").value();
+  const std::regex named("\\| `(\\w+)\\.(\\w+)` \\|");
+  int count = 0;
+  for (std::sregex_iterator at(text.begin(), text.end(), named), end; at != end; ++at, ++count) {
+    const std::string test = "(" + at->str(1) + ", " + at->str(2) + ")";
+    EXPECT_NE(sources.find(test), std::string::npos) << "no test " << test;
+  }
+  EXPECT_GT(count, 20) << "the table has gone";
 }
 
 }  // namespace
