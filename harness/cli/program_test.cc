@@ -152,7 +152,8 @@ TEST_F(Program, ASupervisedCommandIsRestarted) {
   const Finished supervisor = run_with(
       "s", {"--fault", "process.kill", "--victim", "role=supervisor", "--when", "after=100ms"});
   EXPECT_EQ(supervisor.exit_code, 3) << "the bare arm has no supervisor" << supervisor.err;
-  for (const json& cell : summary("s")["cells"]) {
+  cells = summary("s")["cells"];
+  for (const json& cell : cells) {
     if (cell["arm"] != "restart" || cell["fault"] == "none") continue;
     EXPECT_EQ(cell["confirmed"], 2) << cell;
     EXPECT_GT(cell["items"]["unfinished"], 0) << "nobody restarts the supervisor";
