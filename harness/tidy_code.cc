@@ -346,7 +346,7 @@ Findings check_stands_alone(const Tree& tree) {
       const std::string name = std::string(place.begin) + std::string(place.end);
       for (auto at = file.content.find(name); at != std::string::npos;
            at = file.content.find(name, at + 1)) {
-        // A path of this machine begins there; `build/work/` and "$dir/work/" are something else.
+        // What begins in the midst of a longer path is no path of a machine.
         const bool inside =
             name.starts_with('/') && at > 0 && may_end_path_part(file.content[at - 1]);
         if (inside) continue;

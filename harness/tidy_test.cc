@@ -213,10 +213,12 @@ TEST(Documents, NameOnlyOptionsThatTheProgramKnows) {
 }
 
 TEST(StandsAlone, NoPathOfAMachineAndNoRegistry) {
-  Tree tree = {{"a.cc", {"open(\"build/work/x\"); // see https://example.org/work/y\n"}},
-               {"picture.png", {std::string("\0/wo", 4) + "rk/"}}};
+  // In two parts here and below: this file is in the tree too.
+  const std::string inside = std::string("/wo") + "rk/x";
+  Tree tree = {
+      {"a.cc", {"open(\"build" + inside + "\"); // see https://example.org" + inside + "\n"}},
+      {"picture.png", {std::string("\0/wo", 4) + "rk/"}}};
   EXPECT_THAT(said(check_stands_alone, tree), IsEmpty());
-  // In two parts: this file is in the tree too.
   for (const std::string& place :
        {std::string("/wo") + "rk/main", std::string("../sha") + "red/PLAN.md",
         std::string("https://registry.npm") + "js.org/x",
