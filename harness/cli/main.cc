@@ -76,7 +76,8 @@ void add_supervise(CLI::App& app, SuperviseArguments& arguments) {
   supervise->add_flag("--quiet", arguments.quiet, "No lifecycle log on stderr");
   supervise->add_flag("--check", arguments.check, "Check the tree file and its programs, only");
   supervise->footer(
-      "SIGTERM, SIGINT, SIGQUIT and SIGHUP stop the tree in order; a second one kills it. stdout\n"
+      "SIGTERM, SIGINT, SIGQUIT and SIGHUP stop the tree in order; another, 0.1 s later or more, "
+      "kills it. stdout\n"
       "and stderr of the children are ours.\n"
       "Examples:\n"
       "  crashworthy supervise --check tree.json\n"

@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "harness/os/check.h"
 #include "harness/os/clock.h"
 #include "harness/supervision/process_backend.h"
 #include "harness/supervision/programs.h"

@@ -61,7 +61,9 @@ class SupervisionTree {
   // Runs until the tree has ended, or `bound` has passed (kTimeout).
   Result<TreeEnd> run_until_end(std::chrono::nanoseconds bound);
 
-  // Orders, with the meaning of TreeLogic's.
+  // Orders, with the meaning of TreeLogic's. start_child() refuses (kInvalid) a function that
+  // nobody has registered, and a nested supervisor one of whose programs is not there; a command
+  // that cannot be executed is a start that fails.
   Result<Answer> start_child(const std::string& supervisor, ChildSpec spec,
                              std::chrono::nanoseconds bound);
   Result<Answer> restart_child(const std::string& path, std::chrono::nanoseconds bound);
