@@ -276,6 +276,7 @@ TEST_F(Program, BadCallsGetOneClearError) {
       {{"run", "broken.json"}, 64, "not JSON"},
       {{"run", "field.json"}, 64, "did you mean 'subject'?"},
       {{"run", "empty.json"}, 64, "no images"},
+      {{"run", "--supervise", "field.json"}, 64, "looks like an experiment file"},
       {{"run", "--blocks", "0", "x.json"}, 64, "--blocks"},
       {{"run", "--fault", "process.kill"}, 64, "no command"},
       {{"run", "--fault", "process.kil", "--", "true"}, 64, "did you mean 'process.kill'?"},

@@ -541,6 +541,23 @@ TEST_F(Supervise, CtlSaysWhyNot) {
   EXPECT_THAT(gone.err, HasSubstr("crashworthy supervise TREE.json --socket"));
 }
 
+// Below a suspended supervisor an order would wait, as nobody who asks for it expects.
+TEST_F(Supervise, CtlRefusesOrdersBelowWhatIsSuspended) {
+  start(tree_of({{{"id", "in"}, {"children", {sleeper("x")}}}, sleeper("beside")}));
+  ASSERT_EQ(ctl({"suspend", "in"}).exit_code, 0);
+  for (const char* order : {"stop", "restart"}) {
+    const Finished refused = ctl({order, "in/x"});
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_THAT(refused.err, HasSubstr("(suspended)"));
+    EXPECT_THAT(refused.err, HasSubstr("resume in"));
+  }
+  EXPECT_EQ(ctl({"restart", "beside"}).exit_code, 0) << "others are not concerned";
+  ASSERT_EQ(ctl({"resume", "in"}).exit_code, 0);
+  EXPECT_EQ(ctl({"restart", "in/x"}).exit_code, 0);
+  EXPECT_EQ(child("in/x")["incarnation"], 2);
+  EXPECT_EQ(end(SIGTERM), 0);
+}
+
 TEST_F(Supervise, CtlDoesNotWaitForEver) {
   start(tree_of({shell("deaf", "trap '' TERM; echo set >&2; while :; do sleep 1; done",
                        {{"stop", "infinite"}})}));

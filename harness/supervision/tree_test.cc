@@ -289,6 +289,8 @@ TEST_F(TreeTest, CarriesOutOrders) {
   EXPECT_GT(started->child.pid, 0);
   EXPECT_THAT(workers(), SizeIs(2));
   EXPECT_EQ(tree->start_child("", function_child("b", "sleep"), 10s)->refusal, Refusal::kRunning);
+  EXPECT_EQ(tree->start_child("", function_child("c", "nobody"), 10s)->refusal, Refusal::kInvalid)
+      << "no such function is registered";
   EXPECT_TRUE(tree->stop_child("b", 10s)->ok());
   EXPECT_THAT(workers(), SizeIs(1));
   EXPECT_TRUE(tree->restart_child("b", 10s)->ok());
