@@ -27,6 +27,8 @@ class SharedMemory {
   std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
   int fd() const { return fd_.get(); }
+  // Without the descriptor, a process can no longer map the memory anew, with other rights.
+  void close_descriptor() { fd_.reset(); }
 
  private:
   UniqueFd fd_;

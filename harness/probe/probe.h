@@ -30,8 +30,10 @@ enum class ProbeEvent : std::uint16_t {
   kReplacement =
       8,       // Its owner began to replace the dead worker (process started, or spare promoted).
   kError = 9,  // A library reported an error; `value` is its code (OpenCV: -4 is out of memory).
+  kSuspected = 10,  // Somebody noticed that worker `worker`, process `pid`, has died; kWorkerDied
+                    // with the proof may come later.
 };
-inline constexpr std::size_t kProbeEventCount = 10;
+inline constexpr std::size_t kProbeEventCount = 11;
 const char* probe_event_name(ProbeEvent event);
 
 enum class FailureReason : std::int64_t {
@@ -39,7 +41,8 @@ enum class FailureReason : std::int64_t {
   kPoison = 2,
   kDeadline = 3,
   kWrite = 4,
-  kTooLarge = 5
+  kTooLarge = 5,
+  kRetries = 6  // Its workers died too often, by no fault of its own that could be proved.
 };
 const char* failure_reason_name(FailureReason reason);
 

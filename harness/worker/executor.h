@@ -3,26 +3,31 @@
 // supervised ones (`supervised`).
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "harness/os/result.h"
 #include "harness/probe/probe.h"
+#include "harness/worker/frame.h"
 
 namespace crashworthy {
 
-// A unit of work. What it does is the job function's affair; big data lies in shared memory that
-// the arguments name.
+// A unit of work. What it does is the job function's affair; big data lies in frames.
 struct Job {
   std::uint64_t item = kNoItem;  // The item it belongs to, for leases, poison and the probe.
-  std::uint32_t part =
-      0;  // Unit of work within the item; (item, part) names a job among those in flight.
-  std::string arguments;  // At most kMaxPayload bytes.
+  std::uint32_t part = 0;        // Unit of work within the item.
+  std::string arguments;         // At most kMaxPayload bytes.
+  // The size of the frame that the job may fill, at most PoolOptions::output_bytes; 0: none.
+  std::size_t output_bytes = 0;
+  // Kept alive until the job has its outcome. The job knows them by the FrameRefs in its arguments.
+  std::vector<Frame> inputs;
 };
 
 inline constexpr std::size_t kMaxPayload = std::size_t{16} * 1024;
@@ -32,13 +37,28 @@ inline constexpr std::size_t kMaxPayload = std::size_t{16} * 1024;
 struct JobOutput {
   std::string bytes;
   std::optional<FailureReason> failure;
-  std::string message;  // One line for people, when `failure` is set.
+  std::string message;          // One line for people, when `failure` is set.
+  std::size_t frame_bytes = 0;  // How much of JobContext::output is filled, from its beginning.
 };
 
-// Who executes a job; handed to the job function so that it can tell the probe more.
-struct JobContext {
+// Who executes a job, and with what; handed to the job function.
+class JobContext {
+ public:
   ProbeIdentity who;
   std::uint32_t attempt = 1;
+  // The frame to be filled, of Job::output_bytes bytes; what was in it before is garbage. Only
+  // during the execution: after it, the worker cannot write there any more.
+  std::span<std::byte> output;
+  const FrameArena* frames = nullptr;
+  std::atomic<std::uint64_t>* heartbeats = nullptr;
+
+  // The bytes of a frame that somebody else filled. Read-only: in a worker, a write ends it by
+  // SIGSEGV.
+  std::span<const std::byte> frame(const FrameRef& ref) const { return frames->view(ref); }
+  // Tells that the job is getting on: see PoolOptions::heartbeat.
+  void heartbeat() const {
+    if (heartbeats != nullptr) heartbeats->fetch_add(1, std::memory_order_relaxed);
+  }
 };
 
 // Known before the workers exist: a closure made later would not exist in a forked worker. It must
@@ -58,11 +78,15 @@ struct JobResult {
   JobOutcome outcome = JobOutcome::kDone;
   JobOutput output;
   std::uint32_t attempts = 1;
+  Frame frame;  // Of JobOutput::frame_bytes bytes; empty when that is 0.
 };
 
 class Executor {
  public:
   virtual ~Executor() = default;
+  // A frame for the caller to fill and to give to jobs as an input. Empty when there is no room
+  // until others are given back.
+  virtual Frame allocate_frame(std::size_t bytes) = 0;
   // Queues a job. The caller bounds what is in flight; nothing is dropped.
   virtual void submit(Job job) = 0;
   // Waits at most `timeout` for results; an empty vector when none came. Fails when nothing can run
@@ -73,7 +97,9 @@ class Executor {
 };
 
 // `threads` threads of this process. A crash of the job function is a crash of the caller: nothing
-// is protected.
-std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe);
+// is protected. Frames come from two regions of `frame_bytes` each, inputs and outputs; a job waits
+// until there is room for its output.
+std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe,
+                                               std::size_t frame_bytes = 0);
 
 }  // namespace crashworthy

@@ -6,67 +6,73 @@
 
 namespace crashworthy {
 
-void Ledger::add(Job job) {
-  const JobKey key{job.item, job.part};
-  const auto [position, added] = entries_.try_emplace(key);
-  CRASHWORTHY_CHECK(added, key.item, key.part);
-  position->second.job = std::move(job);
+Ledger::Ticket Ledger::add(Job job) {
+  if (free_.empty()) {
+    free_.push_back(static_cast<Ticket>(entries_.size()));
+    entries_.emplace_back();
+  }
+  const Ticket ticket = free_.back();
+  free_.pop_back();
+  Entry& added = entries_[ticket];
+  added = Entry();
+  added.job = std::move(job);
+  added.serial = serial_++;
+  added.open = true;
+  ++open_;
+  return ticket;
 }
 
-Ledger::Entry& Ledger::entry(const JobKey& key) {
-  const auto position = entries_.find(key);
-  CRASHWORTHY_CHECK(position != entries_.end(), key.item, key.part);
-  return position->second;
+Ledger::Entry& Ledger::entry(Ticket ticket) {
+  CRASHWORTHY_CHECK(ticket < entries_.size() && entries_[ticket].open, ticket);
+  return entries_[ticket];
 }
 
-Ledger::Lent Ledger::lend(const JobKey& key, const Holder& holder) {
-  Entry& lent = entry(key);
-  CRASHWORTHY_CHECK(!lent.holder.has_value(), key.item, key.part, lent.holder->worker);
+void Ledger::lend(Ticket ticket, const Holder& holder) {
+  Entry& lent = entry(ticket);
+  CRASHWORTHY_CHECK(!lent.holder.has_value(), lent.job.item, lent.job.part, lent.holder->cell);
   lent.holder = holder;
-  return {lent.job, lent.executions + 1};
 }
 
-void Ledger::take_back(const JobKey& key, bool begun) {
-  Entry& returned = entry(key);
-  CRASHWORTHY_CHECK(returned.holder.has_value(), key.item, key.part);
+void Ledger::take_back(Ticket ticket, bool begun) {
+  Entry& returned = entry(ticket);
+  CRASHWORTHY_CHECK(returned.holder.has_value(), returned.job.item, returned.job.part);
   returned.holder.reset();
   if (begun) ++returned.executions;
 }
 
-Ledger::Verdict Ledger::charge(const JobKey& key, int max_deaths) {
-  Entry& charged = entry(key);
-  CRASHWORTHY_CHECK(!charged.holder.has_value(), key.item, key.part);
+Ledger::Verdict Ledger::charge(Ticket ticket, bool alone, int max_deaths) {
+  Entry& charged = entry(ticket);
   ++charged.deaths;
   // Alone, so that no other job of the same process can have done the harm.
-  const bool convicted = charged.deaths >= max_deaths && charged.alone;
+  charged.died_alone |= alone;
   charged.alone = true;
+  const bool convicted = charged.deaths >= max_deaths && charged.died_alone;
   return convicted ? Verdict::kConvicted : Verdict::kRetryAlone;
 }
 
-bool Ledger::alone(const JobKey& key) const {
-  const auto position = entries_.find(key);
-  return position != entries_.end() && position->second.alone;
-}
-
-std::optional<JobResult> Ledger::accept(const JobKey& key, const Holder& holder, JobOutput output) {
-  const auto position = entries_.find(key);
-  if (position == entries_.end() || position->second.holder != holder) return std::nullopt;
+std::optional<Ledger::Closed> Ledger::accept(Ticket ticket, const Holder& holder, JobOutput output,
+                                             Frame frame, std::uint32_t attempts) {
+  if (ticket >= entries_.size() || !entries_[ticket].open || entries_[ticket].holder != holder) {
+    return std::nullopt;
+  }
   const JobOutcome outcome = output.failure ? JobOutcome::kFailed : JobOutcome::kDone;
-  return remove(position, outcome, std::move(output), position->second.executions + 1);
+  return remove(ticket, outcome, std::move(output), std::move(frame), attempts);
 }
 
-JobResult Ledger::close(const JobKey& key, JobOutcome outcome, JobOutput output) {
-  const auto position = entries_.find(key);
-  CRASHWORTHY_CHECK(position != entries_.end(), key.item, key.part);
-  CRASHWORTHY_CHECK(!position->second.holder.has_value(), key.item, key.part);
-  return remove(position, outcome, std::move(output), position->second.executions);
+Ledger::Closed Ledger::close(Ticket ticket, JobOutcome outcome, JobOutput output) {
+  const Entry& closed = entry(ticket);
+  CRASHWORTHY_CHECK(!closed.holder.has_value(), closed.job.item, closed.job.part);
+  return remove(ticket, outcome, std::move(output), {}, closed.executions);
 }
 
-JobResult Ledger::remove(Entries::iterator position, JobOutcome outcome, JobOutput output,
-                         std::uint32_t attempts) {
-  JobResult result{std::move(position->second.job), outcome, std::move(output), attempts};
-  entries_.erase(position);
-  return result;
+Ledger::Closed Ledger::remove(Ticket ticket, JobOutcome outcome, JobOutput output, Frame frame,
+                              std::uint32_t attempts) {
+  Entry& removed = entries_[ticket];
+  removed.open = false;
+  free_.push_back(ticket);
+  --open_;
+  return {{std::move(removed.job), outcome, std::move(output), attempts, std::move(frame)},
+          removed.serial};
 }
 
 }  // namespace crashworthy

@@ -5,69 +5,90 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <unordered_map>
+#include <vector>
 
 #include "harness/worker/executor.h"
-#include "harness/worker/job_key.h"
 
 namespace crashworthy {
 
-// Who holds a job: a place and its n-th life.
+// Who holds a job: the process that is the `generation`-th of its cell, at a position of its
+// orders.
 struct Holder {
-  std::uint32_t worker = 0;
-  std::uint32_t incarnation = 0;
+  std::uint32_t cell = 0;
+  std::uint32_t generation = 0;
+  std::uint64_t position = 0;
   friend bool operator==(const Holder&, const Holder&) = default;
 };
 
 // Every job is open from add() until exactly one of accept() and close(). One thread uses a Ledger.
 class Ledger {
  public:
+  // Names an open job; used anew once the job is closed.
+  using Ticket = std::uint32_t;
   enum class Verdict { kRetryAlone, kConvicted };
 
-  struct Lent {
-    const Job& job;  // Valid until the job is accepted or closed.
-    std::uint32_t attempt;
+  struct Closed {
+    JobResult result;
+    std::uint64_t serial;  // The job was the serial-th that was added, from 0.
   };
 
-  // Opens a job that nobody holds. A bug (the program stops) if the same (item, part) is open.
-  void add(Job job);
+  // Opens a job that nobody holds.
+  Ticket add(Job job);
+
+  const Job& job(Ticket ticket) const { return entry(ticket).job; }
+  // Executions that have begun, as far as known, before the present one.
+  std::uint32_t executions(Ticket ticket) const { return entry(ticket).executions; }
+
+  // One more execution had begun than take_back() told of; or one less.
+  void count_execution(Ticket ticket) { ++entry(ticket).executions; }
+  void uncount_execution(Ticket ticket) { --entry(ticket).executions; }
 
   // Gives the job, which nobody may hold, to `holder`.
-  Lent lend(const JobKey& key, const Holder& holder);
+  void lend(Ticket ticket, const Holder& holder);
 
   // The holder is gone, or never got it: nobody holds the job. `begun`: its execution had begun.
-  void take_back(const JobKey& key, bool begun);
+  void take_back(Ticket ticket, bool begun);
 
-  // Counts a death against the job, which nobody may hold. kConvicted at the `max_deaths`-th, if
-  // that execution was one alone; else its next execution must be alone.
-  Verdict charge(const JobKey& key, int max_deaths);
+  // Counts a death against the job; `alone`: nothing else was with it, and it was a retry.
+  // Convicted at the `max_deaths`-th, if one of those was alone; else its next execution must be
+  // alone.
+  Verdict charge(Ticket ticket, bool alone, int max_deaths);
 
   // True when the next execution must be alone on its worker.
-  bool alone(const JobKey& key) const;
+  bool alone(Ticket ticket) const { return entry(ticket).alone; }
 
-  // Closes the job with a worker's output. Empty, and nothing changes, unless it is open and held
-  // by exactly this holder: a result of a retired incarnation, or a second one, is not accepted.
-  std::optional<JobResult> accept(const JobKey& key, const Holder& holder, JobOutput output);
+  // Closes the job with a worker's output. Empty, and nothing changes, unless it is held by exactly
+  // this holder: a result of a retired process, or a second one, is not accepted. `attempts`: how
+  // many executions this one makes.
+  std::optional<Closed> accept(Ticket ticket, const Holder& holder, JobOutput output, Frame frame,
+                               std::uint32_t attempts);
 
   // Closes a job that nobody holds without a worker's output.
-  JobResult close(const JobKey& key, JobOutcome outcome, JobOutput output);
+  Closed close(Ticket ticket, JobOutcome outcome, JobOutput output);
 
-  std::size_t open() const { return entries_.size(); }
+  std::size_t open() const { return open_; }
 
  private:
   struct Entry {
     Job job;
     std::optional<Holder> holder;
-    std::uint32_t executions = 0;  // That have begun, as far as known, before the present one.
-    int deaths = 0;                // Self-inflicted, and those for its deadline.
+    std::uint64_t serial = 0;
+    std::uint32_t executions = 0;
+    int deaths = 0;  // Self-inflicted, and those for its deadline.
     bool alone = false;
+    bool died_alone = false;
+    bool open = false;
   };
-  using Entries = std::unordered_map<JobKey, Entry, JobKeyHash>;
 
-  Entry& entry(const JobKey& key);
-  JobResult remove(Entries::iterator position, JobOutcome outcome, JobOutput output,
-                   std::uint32_t attempts);
-  Entries entries_;
+  Entry& entry(Ticket ticket);
+  const Entry& entry(Ticket ticket) const { return const_cast<Ledger*>(this)->entry(ticket); }
+  Closed remove(Ticket ticket, JobOutcome outcome, JobOutput output, Frame frame,
+                std::uint32_t attempts);
+
+  std::vector<Entry> entries_;
+  std::vector<Ticket> free_;
+  std::size_t open_ = 0;
+  std::uint64_t serial_ = 0;
 };
 
 }  // namespace crashworthy

@@ -1,107 +1,105 @@
-// The parts of the pool that decide: the ledger accepts each job once and only from its holder, the
-// death budget counts exactly, the lease tells what was begun.
+// The ledger accepts each job once and only from its holder, and convicts by what it is told alone.
 #include "harness/worker/ledger.h"
 
 #include <gtest/gtest.h>
 
-#include "harness/worker/lease.h"
-
 namespace crashworthy {
 namespace {
 
-constexpr JobKey kKey{7, 1};
-constexpr Holder kFirst{0, 1};
-constexpr Holder kSecond{0, 2};
+using Verdict = Ledger::Verdict;
 
-Job a_job() { return Job{kKey.item, kKey.part, "arguments"}; }
+constexpr Holder kFirst{0, 1, 5};
+constexpr Holder kSecond{1, 2, 0};
+
+Job a_job() { return Job{7, 1, "arguments", 0, {}}; }
 
 TEST(Ledger, AcceptsTheHoldersResultOnce) {
   Ledger ledger;
-  ledger.add(a_job());
-  EXPECT_EQ(ledger.lend(kKey, kFirst).attempt, 1u);
-  auto result = ledger.accept(kKey, kFirst, {"output", {}, {}});
-  ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(result->outcome, JobOutcome::kDone);
-  EXPECT_EQ(result->output.bytes, "output");
-  EXPECT_EQ(result->job.arguments, "arguments");
-  EXPECT_EQ(result->attempts, 1u);
-  EXPECT_FALSE(ledger.accept(kKey, kFirst, {"again", {}, {}}).has_value());
+  const auto ticket = ledger.add(a_job());
+  ledger.lend(ticket, kFirst);
+  auto closed = ledger.accept(ticket, kFirst, {"output", {}, {}, 0}, {}, 1);
+  ASSERT_TRUE(closed.has_value());
+  EXPECT_EQ(closed->result.outcome, JobOutcome::kDone);
+  EXPECT_EQ(closed->result.output.bytes, "output");
+  EXPECT_EQ(closed->result.job.arguments, "arguments");
+  EXPECT_EQ(closed->result.attempts, 1u);
+  EXPECT_EQ(closed->serial, 0u);
+  EXPECT_FALSE(ledger.accept(ticket, kFirst, {"again", {}, {}, 0}, {}, 1).has_value());
   EXPECT_EQ(ledger.open(), 0u);
 }
 
-TEST(Ledger, RefusesTheLateResultOfARetiredIncarnation) {
+TEST(Ledger, RefusesWhoeverIsNotTheHolder) {
   Ledger ledger;
-  ledger.add(a_job());
-  ledger.lend(kKey, kFirst);
-  ledger.take_back(kKey, true);
-  EXPECT_FALSE(ledger.accept(kKey, kFirst, {"nobody holds it", {}, {}}).has_value());
-  EXPECT_EQ(ledger.lend(kKey, kSecond).attempt, 2u);
-  EXPECT_FALSE(ledger.accept(kKey, kFirst, {"late", {}, {}}).has_value());
-  EXPECT_FALSE(ledger.accept(kKey, {1, 2}, {"another place", {}, {}}).has_value());
-  EXPECT_FALSE(ledger.accept({7, 2}, kSecond, {"another part", {}, {}}).has_value());
+  const auto ticket = ledger.add(a_job());
+  EXPECT_FALSE(ledger.accept(ticket, kFirst, {"never lent", {}, {}, 0}, {}, 1).has_value());
+  EXPECT_FALSE(ledger.accept(ticket + 1, kFirst, {"no such job", {}, {}, 0}, {}, 1).has_value());
+  ledger.lend(ticket, kFirst);
+  for (const Holder& other : {kSecond, Holder{0, 2, 5}, Holder{0, 1, 6}, Holder{1, 1, 5}}) {
+    EXPECT_FALSE(ledger.accept(ticket, other, {"forged", {}, {}, 0}, {}, 1).has_value());
+  }
   EXPECT_EQ(ledger.open(), 1u);
-  auto result = ledger.accept(kKey, kSecond, {"right", {}, {}});
-  ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(result->output.bytes, "right");
-  EXPECT_EQ(result->attempts, 2u);
+  ledger.take_back(ticket, true);
+  ledger.lend(ticket, kSecond);
+  EXPECT_FALSE(ledger.accept(ticket, kFirst, {"late", {}, {}, 0}, {}, 1).has_value());
+  EXPECT_TRUE(ledger.accept(ticket, kSecond, {"right", {}, {}, 0}, {}, 2).has_value());
 }
 
-TEST(Ledger, AJobThatNeverBeganIsStillAtItsFirstAttempt) {
+TEST(Ledger, CountsExecutionsThatHadBegun) {
   Ledger ledger;
-  ledger.add(a_job());
-  ledger.lend(kKey, kFirst);
-  ledger.take_back(kKey, false);
-  EXPECT_EQ(ledger.lend(kKey, kSecond).attempt, 1u);
+  const auto ticket = ledger.add(a_job());
+  ledger.lend(ticket, kFirst);
+  ledger.take_back(ticket, false);
+  EXPECT_EQ(ledger.executions(ticket), 0u);
+  ledger.lend(ticket, kFirst);
+  ledger.take_back(ticket, true);
+  EXPECT_EQ(ledger.executions(ticket), 1u);
+  EXPECT_EQ(ledger.close(ticket, JobOutcome::kLost, {}).result.attempts, 1u);
 }
 
-TEST(Ledger, ConvictsAtTheLastDeathAndOnlyAlone) {
+TEST(Ledger, ConvictsAtTheLastDeathIfOneWasAlone) {
   Ledger ledger;
-  ledger.add(a_job());
-  EXPECT_FALSE(ledger.alone(kKey));
-  EXPECT_EQ(ledger.charge(kKey, 3), Ledger::Verdict::kRetryAlone);
-  EXPECT_TRUE(ledger.alone(kKey));
-  EXPECT_EQ(ledger.charge(kKey, 3), Ledger::Verdict::kRetryAlone);
-  EXPECT_EQ(ledger.charge(kKey, 3), Ledger::Verdict::kConvicted);
-  ledger.add({8, 0, {}});  // Even a limit of one does not convict what was not alone.
-  EXPECT_EQ(ledger.charge({8, 0}, 1), Ledger::Verdict::kRetryAlone);
-  EXPECT_EQ(ledger.charge({8, 0}, 1), Ledger::Verdict::kConvicted);
+  const auto ticket = ledger.add(a_job());
+  EXPECT_FALSE(ledger.alone(ticket));
+  EXPECT_EQ(ledger.charge(ticket, false, 2), Verdict::kRetryAlone);
+  EXPECT_TRUE(ledger.alone(ticket));
+  EXPECT_EQ(ledger.charge(ticket, false, 2), Verdict::kRetryAlone) << "none of them was alone";
+  EXPECT_EQ(ledger.charge(ticket, true, 2), Verdict::kConvicted);
 }
 
-TEST(Ledger, AFailureOfTheItemIsAResult) {
+// A spare dies of what it took over before anybody knows that its predecessor died of it.
+TEST(Ledger, TheOrderInWhichDeathsBecomeKnownDoesNotMatter) {
   Ledger ledger;
-  ledger.add(a_job());
-  ledger.lend(kKey, kFirst);
-  const auto result = ledger.accept(kKey, kFirst, {{}, FailureReason::kUnreadable, "torn"});
-  ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(result->outcome, JobOutcome::kFailed);
-  EXPECT_EQ(result->output.message, "torn");
+  const auto ticket = ledger.add(a_job());
+  EXPECT_EQ(ledger.charge(ticket, true, 2), Verdict::kRetryAlone);
+  EXPECT_EQ(ledger.charge(ticket, false, 2), Verdict::kConvicted);
 }
 
-TEST(LedgerDeathTest, OneJobOfANameAtATime) {
+TEST(Ledger, UsesTicketsAnewButNotTheirPast) {
   Ledger ledger;
-  ledger.add(a_job());
-  EXPECT_DEATH(ledger.add(a_job()), "bug");
-  ledger.lend(kKey, kFirst);
-  EXPECT_DEATH(ledger.lend(kKey, kSecond), "bug");
-  EXPECT_DEATH(ledger.close(kKey, JobOutcome::kLost, {}), "bug");
+  const auto first = ledger.add(a_job());
+  ledger.lend(first, kFirst);
+  ledger.take_back(first, true);
+  ledger.charge(first, true, 3);
+  ledger.close(first, JobOutcome::kPoisoned, {});
+  const auto second = ledger.add(a_job());
+  EXPECT_EQ(second, first);
+  EXPECT_EQ(ledger.executions(second), 0u);
+  EXPECT_FALSE(ledger.alone(second));
+  EXPECT_EQ(ledger.charge(second, true, 2), Verdict::kRetryAlone);
+  EXPECT_FALSE(ledger.accept(second, kFirst, {"of the first one", {}, {}, 0}, {}, 1).has_value());
+  EXPECT_EQ(ledger.close(second, JobOutcome::kLost, {}).serial, 1u);
 }
 
-TEST(Lease, TellsWhatWasBegunAndWhatIsExecuting) {
-  Lease lease;
-  EXPECT_FALSE(lease.read().begun);
-  lease.begin(kKey, 3, 2, 99);
-  LeaseView view = lease.read();
-  EXPECT_TRUE(view.begun);
-  EXPECT_TRUE(view.executing);
-  EXPECT_EQ(view.key, kKey);
-  EXPECT_EQ(view.incarnation, 3u);
-  EXPECT_EQ(view.attempt, 2u);
-  EXPECT_EQ(view.started_ns, 99);
-  lease.finish();
-  view = lease.read();
-  EXPECT_TRUE(view.begun);
-  EXPECT_FALSE(view.executing);
-  EXPECT_EQ(view.key, kKey);
+TEST(LedgerDeathTest, UsingAClosedJobIsABug) {
+  Ledger ledger;
+  const auto ticket = ledger.add(a_job());
+  ledger.lend(ticket, kFirst);
+  EXPECT_DEATH(ledger.lend(ticket, kSecond), "bug");
+  EXPECT_DEATH(ledger.close(ticket, JobOutcome::kLost, {}), "bug") << "somebody holds it";
+  ledger.take_back(ticket, false);
+  EXPECT_DEATH(ledger.take_back(ticket, false), "bug");
+  ledger.close(ticket, JobOutcome::kLost, {});
+  EXPECT_DEATH(ledger.lend(ticket, kFirst), "bug");
 }
 
 }  // namespace

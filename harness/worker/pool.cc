@@ -1,6 +1,7 @@
 #include "harness/worker/pool.h"
 
-#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,257 +12,390 @@
 
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
+#include "harness/worker/futex.h"
 #include "harness/worker/worker_pool.h"
 
 namespace crashworthy {
 namespace {
 
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kEndPatienceNs = 100'000'000;  // For workers that finish what they do.
+constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
+constexpr int kMaxDemand = 64;
+// Cells beyond those of the workers and spares, for processes that are being taken down.
+constexpr std::size_t kDyingCells = 6;
 
 std::int64_t after(std::int64_t now, std::chrono::milliseconds timeout) {
   const std::int64_t ms = std::max<std::int64_t>(timeout.count(), 0);
   return ms > (kNever - now) / 1'000'000 ? kNever : now + ms * 1'000'000;
 }
 
-Result<void> check_options(const PoolOptions& options) {
+Result<void> check_counts(const PoolOptions& options) {
   if (options.workers < 1) return usage_error("a worker pool needs at least one worker");
   if (options.spares < 0) return usage_error("the number of spares is negative");
+  if (static_cast<std::size_t>(options.workers) > kMaxCells / 4 ||
+      static_cast<std::size_t>(options.spares) > kMaxCells / 4) {
+    return usage_error("a worker pool has at most 256 workers and as many spares");
+  }
   if (options.max_demand < 1) return usage_error("max_demand is less than one job a worker");
+  if (options.max_demand > kMaxDemand) return usage_error("max_demand is more than 64");
+  if (options.min_demand < -1 || options.min_demand >= options.max_demand) {
+    return usage_error("min_demand is not from 0 to max_demand - 1", "-1 stands for half of it");
+  }
+  if (options.batch < 1 || options.batch > options.max_demand) {
+    return usage_error("batch is not from 1 to max_demand");
+  }
   if (options.max_deaths < 2) {
     return usage_error("max_deaths is less than 2",
                        "an item is convicted only by a second death, when it is retried alone");
   }
+  return {};
+}
+
+Result<void> check_options(const PoolOptions& options) {
+  if (auto good = check_counts(options); !good) return good.error();
+  if (options.max_attempts < 0) return usage_error("max_attempts is negative");
   if (options.intensity < 0) return usage_error("the restart intensity is negative");
   if (options.period.count() <= 0)
     return usage_error("the period of the intensity is not positive");
   if (options.deadline.count() < 0) return usage_error("the deadline is negative");
+  if (options.heartbeat.count() < 0) return usage_error("the heartbeat is negative");
+  if (options.spin.count() < 0) return usage_error("the time to spin is negative");
+  if (options.warm_up && options.warm_up->output_bytes > options.output_bytes) {
+    return usage_error("the output of the warm-up job is larger than output_bytes");
+  }
   return {};
 }
 
-// What the workers are to a supervisor. How a worker is started is the pool's matter, so the
-// function's name only has to be there.
-SupervisorSpec workers_of(const PoolOptions& options) {
-  SupervisorSpec spec;
-  spec.intensity = options.intensity;
-  spec.period = options.period;
-  for (int i = 0; i < options.workers; ++i) {
-    ChildSpec worker;
-    worker.id = std::to_string(i);
-    worker.function = "worker";
-    worker.restart = options.restart ? RestartType::kPermanent : RestartType::kTemporary;
-    worker.crash_loop.count = 0;
-    spec.children.push_back(std::move(worker));
-  }
-  return spec;
+PoolOptions completed(PoolOptions options) {
+  if (options.min_demand < 0) options.min_demand = options.max_demand / 2;
+  if (!options.restart) options.spares = 0;
+  return options;
+}
+
+WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe probe) {
+  WorkerSetup setup;
+  setup.function = std::move(function);
+  setup.probe = probe;
+  setup.warm_up = options.warm_up;
+  setup.min_demand = static_cast<std::uint32_t>(options.min_demand);
+  setup.max_deaths = static_cast<std::uint32_t>(options.max_deaths);
+  setup.batch = static_cast<std::uint32_t>(options.batch);
+  setup.spin = options.spin;
+  return setup;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Executor>> make_worker_pool(const PoolOptions& options, JobFunction function,
-                                                   Probe probe) {
-  if (auto good = check_options(options); !good) return good.error();
-  auto pool = std::make_unique<WorkerPool>(options, std::move(function), probe);
+Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& given, JobFunction function,
+                                               Probe probe) {
+  if (auto good = check_options(given); !good) return good.error();
+  const PoolOptions options = completed(given);
+  const auto count = static_cast<std::size_t>(options.workers + options.spares);
+  const std::size_t cells = 2 * count + kDyingCells;
+  auto memory =
+      CellMemory::create(cells, static_cast<std::size_t>(options.max_demand) + kRingSpace);
+  if (!memory) return memory.error().with_context("make a worker pool");
+  // A region holds a guard page for what is taken over, too.
+  auto frames = FrameArena::create(cells + 1, options.output_bytes + options.frame_bytes + 8192);
+  if (!frames) return frames.error().with_context("make the frames of a worker pool");
+  UniqueFd doorbell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!doorbell.valid()) return system_error("make the doorbell of a worker pool", errno);
+  auto pool = std::make_unique<WorkerPool>(options, make_setup(options, std::move(function), probe),
+                                           *std::move(memory), *frames, std::move(doorbell));
   if (auto started = pool->boot(); !started) return started.error();
-  return std::unique_ptr<Executor>(std::move(pool));
+  return std::unique_ptr<Pool>(std::move(pool));
 }
 
-WorkerPool::WorkerPool(const PoolOptions& options, JobFunction function, Probe probe)
-    : options_(options),
-      function_(std::move(function)),
-      probe_(probe),
-      places_(static_cast<std::size_t>(options.workers)),
-      supervisor_(
-          workers_of(options), *this, [this](const Event& event) { on_event(event); }, 0) {
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    places_[i].number = static_cast<std::uint32_t>(i);
-  }
-}
+// ---- Jobs and results ----
 
-Result<void> WorkerPool::boot() {
-  supervisor_.start(now_ns());
-  carry_out_starts();
-  if (failure_) return *failure_;
-  while (options_.restart && spares_.size() < static_cast<std::size_t>(options_.spares)) {
-    auto spare = fork_worker();
-    if (!spare) return spare.error();
-    spares_.push_back(std::move(*spare));
-  }
-  return {};
-}
+Frame WorkerPool::allocate_frame(std::size_t bytes) { return frames_->allocate(0, bytes); }
 
-WorkerPool::~WorkerPool() {
-  for (WorkerProcess& spare : spares_) spare.close_socket();
-  for (Place& place : places_) {
-    if (place.process) place.process->close_socket();
-  }
-  const std::int64_t until = now_ns() + kEndPatienceNs;
-  const auto await = [until](const WorkerProcess& worker) {
-    const std::int64_t left = std::max<std::int64_t>(until - now_ns(), 0);
-    wait_for_end(worker.pidfd(), static_cast<int>(left / 1'000'000));
-  };
-  for (const WorkerProcess& spare : spares_) await(spare);
-  for (const Place& place : places_) {
-    if (place.process) await(*place.process);
-  }
-  // All at once what still runs; the members' destructors reap.
-  for (WorkerProcess& spare : spares_) spare.kill();
-  for (Place& place : places_) {
-    if (place.process) place.process->kill();
-  }
+std::size_t WorkerPool::in_flight() const {
+  return ledger_.open() + results_.size() + early_.size();
 }
 
 void WorkerPool::submit(Job job) {
   CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
-  const JobKey key{job.item, job.part};
-  ledger_.add(std::move(job));
-  queue_.push_back(key);
+  CRASHWORTHY_CHECK(job.output_bytes <= options_.output_bytes, job.output_bytes);
+  queue_.push_back(ledger_.add(std::move(job)));
   if (!failure_) dispatch();
+}
+
+bool WorkerPool::results_ready() const { return !results_.empty(); }
+
+std::vector<JobResult> WorkerPool::take_results() { return std::exchange(results_, {}); }
+
+void WorkerPool::close(Ledger::Closed closed) {
+  if (!options_.ordered) {
+    results_.push_back(std::move(closed.result));
+    return;
+  }
+  early_.emplace(closed.serial, std::move(closed.result));
+  for (auto next = early_.begin(); next != early_.end() && next->first == next_serial_;
+       next = early_.erase(next), ++next_serial_) {
+    results_.push_back(std::move(next->second));
+  }
 }
 
 Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeout) {
   const std::int64_t until = after(now_ns(), timeout);
   for (bool expired = false;; expired = now_ns() >= until) {
-    if (!results_.empty()) return std::exchange(results_, {});
+    if (!failure_) {
+      collect();
+      dispatch();
+    }
+    if (results_ready()) return take_results();
     if (failure_) return *failure_;
     if (expired) return std::vector<JobResult>();
-    poll_once(refill_spares() ? 0 : until);
+    wait_for_news(until);
   }
 }
 
-bool WorkerPool::Place::holds(const JobKey& key) const {
-  return std::find(held.begin(), held.end(), key) != held.end();
+Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeout) {
+  const std::int64_t until = after(now_ns(), timeout);
+  std::vector<JobResult> all;
+  while (in_flight() > 0) {
+    const std::int64_t left =
+        until == kNever ? kNever : std::max<std::int64_t>(until - now_ns(), 0);
+    auto came = wait(std::chrono::milliseconds(left / 1'000'000));
+    if (!came && all.empty()) return came.error();
+    if (!came || (came->empty() && now_ns() >= until)) break;
+    std::move(came->begin(), came->end(), std::back_inserter(all));
+  }
+  return all;
 }
 
-bool WorkerPool::has_room(const Place& place) const {
-  if (!place.process || place.full || place.closed || place.killed_ns != 0) return false;
-  if (place.held.empty()) return true;
-  return place.held.size() < static_cast<std::size_t>(options_.max_demand) &&
-         !ledger_.alone(place.held.front());
+void WorkerPool::interrupt() {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t ignored = ::write(doorbell_.get(), &one, sizeof one);
 }
 
-// The next job for `place`, taken from its queue. Suspects go first, to empty workers only; while
-// one waits, no worker is kept busy by others, or it might wait for ever.
-std::optional<JobKey> WorkerPool::next_job(const Place& place) {
-  std::deque<JobKey>& from = alone_queue_.empty() ? queue_ : alone_queue_;
-  if (from.empty() || (&from == &alone_queue_ && !place.held.empty())) return std::nullopt;
-  const JobKey key = from.front();
-  from.pop_front();
-  return key;
+// ---- Handing out ----
+
+bool WorkerPool::has_room(const Process& process) const {
+  if (process.state != State::kActive || !process.settled || process.killed_ns != 0) return false;
+  if (process.held.empty()) return true;
+  return process.held.size() < static_cast<std::size_t>(options_.max_demand) &&
+         !ledger_.alone(process.held.front().ticket);
 }
 
+// Suspects go first, to empty workers only; while one waits, no worker is kept busy by others, or
+// it might wait for ever.
 void WorkerPool::dispatch() {
   while (!failure_ && (!queue_.empty() || !alone_queue_.empty())) {
-    Place* best = nullptr;
-    for (Place& place : places_) {
-      if (!has_room(place)) continue;
-      if (best == nullptr || place.held.size() < best->held.size()) best = &place;
+    std::deque<Ticket>& from = alone_queue_.empty() ? queue_ : alone_queue_;
+    Process* best = nullptr;
+    for (const Place& place : places_) {
+      if (!place.cell) continue;
+      Process& process = processes_[*place.cell];
+      if (!has_room(process) || (&from == &alone_queue_ && !process.held.empty())) continue;
+      if (best == nullptr || process.held.size() < best->held.size()) best = &process;
     }
     if (best == nullptr) return;
-    const auto key = next_job(*best);
-    if (!key) return;
-    hand_out(*best, *key);
+    const Ticket ticket = from.front();
+    if (!hand_out(*best, ticket)) return;  // No room for its output until somebody lets go of one.
+    from.pop_front();
   }
 }
 
-void WorkerPool::feed(Place& place) {
-  while (!failure_ && has_room(place)) {
-    const auto key = next_job(place);
-    if (!key) return;
-    hand_out(place, *key);
+bool WorkerPool::hand_out(Process& process, Ticket ticket) {
+  const Job& job = ledger_.job(ticket);
+  Frame output;
+  if (job.output_bytes > 0) {
+    output = frames_->allocate(region_of(process.cell), job.output_bytes);
+    if (!output) return false;
   }
+  const std::uint64_t position = process.next_order;
+  ledger_.lend(ticket, {process.cell, process.generation, position});
+  if (process.held.empty()) process.progress_ns = process.heartbeat_ns = now_ns();
+  const Order given{OrderKind::kJob,
+                    static_cast<std::uint32_t>(*process.place),
+                    process.incarnation,
+                    ledger_.executions(ticket) + 1,
+                    job.item,
+                    job.part,
+                    output.ref().offset,
+                    job.output_bytes};
+  process.held.push_back({position, ticket, std::move(output), process.cell, process.generation});
+  order(process, given, job.arguments);
+  return true;
 }
 
-// Gives the job to the place; if it does not take it, the job is at the head of its queue again.
-void WorkerPool::hand_out(Place& place, const JobKey& key) {
-  const Ledger::Lent lent = ledger_.lend(key, place.holder());
-  const WorkerOrder order{
-      OrderKind::kJob, place.number, place.incarnation, lent.attempt, key.item, key.part, 0};
-  const int refusal = send_order(place.process->socket(), order, lent.job.arguments);
-  if (refusal == 0) {
-    if (place.held.empty()) place.progress_ns = now_ns();
-    place.held.push_back(key);
-    return;
+void WorkerPool::order(Process& process, const Order& given, std::string_view arguments) {
+  memory_.write_order(process.cell, process.next_order++, given, arguments);
+  call(process.cell);
+}
+
+// The process in `cell` looks at its desk.
+void WorkerPool::call(std::uint32_t cell) {
+  Desk& desk = memory_.desk(cell);
+  if (crashworthy::call(desk.signal, memory_.cell(cell).sleeping)) futex_wake(desk.signal);
+}
+
+// ---- Taking in ----
+
+// True when there was anything.
+bool WorkerPool::collect() {
+  bool any = false;
+  for (Process& process : processes_) {
+    if (process.alive() && collect_from(process)) any = true;
   }
-  ledger_.take_back(key, false);
-  (ledger_.alone(key) ? alone_queue_ : queue_).push_front(key);
-  if (refusal == EPIPE || refusal == ECONNRESET) {
-    place.closed = true;  // Dead; its pidfd will tell how.
-    place.process->kill();
-  } else if (refusal == EAGAIN && !place.held.empty()) {
-    place.full = true;  // Until it answers one of those.
+  return any;
+}
+
+bool WorkerPool::collect_from(Process& process) {
+  bool any = false;
+  const std::uint32_t generation = process.generation;
+  while (!failure_ && process.alive() && process.generation == generation) {
+    Completion completion;
+    JobOutput output;
+    const auto found =
+        memory_.read_completion(process.cell, process.next_completion, completion, output);
+    if (found == CellMemory::Found::kNothing) return any;
+    any = true;
+    if (found == CellMemory::Found::kNonsense) {
+      if (process.state != State::kEnding) ++statistics_.nonsense;
+      kill(process);
+      return any;
+    }
+    ++process.next_completion;
+    take_completion(process, completion, std::move(output));
+  }
+  return any;
+}
+
+void WorkerPool::take_completion(Process& process, const Completion& completion, JobOutput output) {
+  switch (completion.kind) {
+    case CompletionKind::kReady:
+      process.ready = true;
+      return become_spare(process);
+    case CompletionKind::kActive:
+      process.takeover = Frame();  // It takes nothing over any more.
+      process.settled = true;
+      return;
+    case CompletionKind::kJob:
+      return take_result(process, completion, std::move(output));
+    case CompletionKind::kDeclined:
+      for (auto held = process.held.begin(); held != process.held.end(); ++held) {
+        if (!is_of(*held, completion)) continue;
+        ledger_.take_back(held->ticket, false);
+        ledger_.uncount_execution(held->ticket);
+        requeue(held->ticket);
+        process.held.erase(held);
+        return;
+      }
+      return;
+  }
+  ++statistics_.nonsense;
+  kill(process);
+}
+
+bool WorkerPool::is_of(const Held& held, const Completion& completion) {
+  return held.position == completion.position && held.source == completion.source &&
+         held.source_generation == completion.generation;
+}
+
+// A result counts if its job is held by this process, or by the one that it took over from.
+void WorkerPool::take_result(Process& process, const Completion& completion, JobOutput output) {
+  if (completion.source >= processes_.size()) {
+    ++statistics_.nonsense;
+    return kill(process);
+  }
+  process.progress_ns = process.heartbeat_ns = now_ns();
+  Process& source = processes_[completion.source];
+  const bool own = &source == &process;
+  Frame filled;
+  if (!own) {
+    process.heir_of = completion.source;
+    filled = std::exchange(process.takeover, Frame());
+  }
+  const auto find = [&completion](Process& holder) {
+    return std::find_if(holder.held.begin(), holder.held.end(),
+                        [&](const Held& held) { return is_of(held, completion); });
+  };
+  Process* holder = &process;
+  auto held = find(process);
+  if (held == process.held.end() && !own) {
+    holder = &source;
+    held = find(source);
+  }
+  if (held == holder->held.end()) {
+    ++statistics_.rejected;
   } else {
-    fail(system_error("hand a job to worker " + std::to_string(place.number), refusal));
+    const Job& job = ledger_.job(held->ticket);
+    if (own) filled = std::move(held->output);
+    if (job.item != completion.item || job.part != completion.part ||
+        output.frame_bytes > std::min(job.output_bytes, filled.size())) {
+      ++statistics_.nonsense;
+      return kill(process);
+    }
+    accept(*holder, held, process, std::move(output), std::move(filled));
+  }
+  // Its death is not proved yet, but nobody else takes over.
+  if (!own && source.state == State::kActive && source.generation == completion.generation) {
+    suspect(source);
   }
 }
 
-void WorkerPool::read_answers(Place& place) {
-  for (;;) {
-    switch (receive_answer(place.process->socket(), *buffer_)) {
-      case Received::kAnswer:
-        take_answer(place);
-        break;
-      case Received::kNothing:
-        return;
-      case Received::kClosed:
-      case Received::kMalformed:
-        // It is dying, or beyond repair: its pidfd tells how it ended.
-        place.closed = true;
-        place.process->kill();
-        return;
+void WorkerPool::accept(Process& holder, std::deque<Held>::iterator held, const Process& doer,
+                        JobOutput output, Frame filled) {
+  frames_->shrink(filled, output.frame_bytes);
+  const bool taken_over = held->source != doer.cell;
+  if (taken_over) {
+    ++statistics_.take_overs;
+    processes_[held->source].died_in = unit_of(*held);
+  }
+  const Holder claimed{holder.cell, holder.generation, held->position};
+  const std::uint32_t attempts = ledger_.executions(held->ticket) + (&holder == &doer ? 1 : 2);
+  auto closed =
+      ledger_.accept(held->ticket, claimed, std::move(output), std::move(filled), attempts);
+  CRASHWORTHY_CHECK(closed.has_value(), claimed.cell, claimed.position);
+  holder.held.erase(held);
+  close(*std::move(closed));
+}
+
+// ---- Waiting ----
+
+bool WorkerPool::spin_for_news() {
+  if (options_.spin.count() == 0) return false;
+  const std::int64_t until = now_ns() + options_.spin.count();
+  do {
+    for (int i = 0; i < kSpinsPerLook; ++i) {
+      if (collect()) return true;
+      relax();
+    }
+  } while (now_ns() < until);
+  return false;
+}
+
+// Sleeps until there may be something to do, at most until `until_ns`, and does what is not in the
+// rings: reports of the zygotes, the dead, the hung.
+void WorkerPool::wait_for_news(std::int64_t until_ns) {
+  refill();
+  if (failure_ || spin_for_news()) return;
+  std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.get(), POLLIN, 0}};
+  const auto sockets = zygotes_.sockets();
+  for (std::size_t i = 0; i < sockets.size(); ++i) polls[1 + i] = {sockets[i], POLLIN, 0};
+  until_ns = std::min(until_ns, next_deadline());
+  fall_asleep(memory_.board().coordinator_sleeps);
+  if (!collect() && !look_for_the_dead()) {
+    const std::int64_t left = std::max<std::int64_t>(until_ns - now_ns(), 0);
+    const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
+    // Interrupted, or out of memory for a moment: then the caller comes again.
+    if (::ppoll(polls.data(), polls.size(), until_ns == kNever ? nullptr : &timeout, nullptr) < 0) {
+      for (pollfd& poll : polls) poll.revents = 0;
     }
   }
-}
-
-void WorkerPool::take_answer(Place& place) {
-  const WorkerAnswer& answer = buffer_->answer;
-  const JobKey key{answer.item, answer.part};
-  const Holder claimed{answer.worker, answer.incarnation};
-  if (claimed != place.holder()) return;
-  auto result = ledger_.accept(key, claimed, buffer_->output());
-  if (!result) return;
-  std::erase(place.held, key);
-  place.progress_ns = now_ns();
-  place.full = false;
-  results_.push_back(std::move(*result));
-}
-
-// Waits for an event until `until_ns` or until a job is overdue; what happened is in `polls_` then.
-// False when a signal came between, and nothing is known of the workers.
-bool WorkerPool::poll_events(std::int64_t until_ns) {
-  polls_.clear();
-  for (const Place& place : places_) {
-    const bool listen = place.process && !place.closed;
-    polls_.push_back({place.process ? place.process->pidfd() : -1, POLLIN, 0});
-    polls_.push_back({listen ? place.process->socket() : -1, POLLIN, 0});
-    until_ns = std::min(until_ns, overdue_at(place));
+  wake_up(memory_.board().coordinator_sleeps);
+  if (polls[0].revents != 0) {
+    std::uint64_t rung = 0;
+    [[maybe_unused]] const ssize_t ignored = ::read(doorbell_.get(), &rung, sizeof rung);
   }
-  for (const WorkerProcess& spare : spares_) polls_.push_back({spare.pidfd(), POLLIN, 0});
-  const std::int64_t left = std::max<std::int64_t>(until_ns - now_ns(), 0);
-  const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
-  const int ready =
-      ::ppoll(polls_.data(), polls_.size(), until_ns == kNever ? nullptr : &timeout, nullptr);
-  if (ready < 0 && errno != EINTR) fail(system_error("wait for workers", errno));
-  return ready >= 0;
-}
-
-void WorkerPool::poll_once(std::int64_t until_ns) {
-  if (!poll_events(until_ns)) return;
-  // Dead spares leave first, so that none of them is promoted; backwards, for the indices to hold.
-  for (std::size_t i = spares_.size(); i-- > 0 && !failure_;) {
-    if (polls_[2 * places_.size() + i].revents != 0) on_spare_death(i);
-  }
-  for (std::size_t i = 0; i < places_.size() && !failure_; ++i) {
-    if (polls_[2 * i].revents == 0) continue;
-    polls_[2 * i + 1].revents = 0;  // It spoke of the dead one's socket.
-    on_death(places_[i]);
-  }
-  for (std::size_t i = 0; i < places_.size() && !failure_; ++i) {
-    if (polls_[2 * i + 1].revents != 0) read_answers(places_[i]);
-  }
-  if (failure_) return;
-  kill_overdue(now_ns());  // After the answers: who has answered is not hung.
-  dispatch();
+  collect();  // Before the deaths and the deadlines: what is finished is finished.
+  look_for_the_dead();
+  if (polls[1].revents != 0 || polls[2].revents != 0) take_reports();
+  if (limbo_ > 0) check_orphans();
+  if (!failure_) kill_hung(now_ns());
 }
 
 }  // namespace crashworthy

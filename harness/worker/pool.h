@@ -1,10 +1,17 @@
-// WorkerPool: an Executor over isolated processes. A worker's crash costs its own unit of work at
-// most, and with redelivery nothing.
+// Pool: an Executor over isolated processes. A worker's crash costs its own unit of work at most,
+// and with redelivery nothing but about a tenth of a millisecond.
+//
+// How it works is in docs/worker-pool.md.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "harness/worker/executor.h"
 
@@ -12,41 +19,102 @@ namespace crashworthy {
 
 struct PoolOptions {
   int workers = 2;
-  // Warm processes that wait to take a dead worker's place. 0: a replacement is forked at the
-  // death.
+  // Warm processes that wait to take over what a dead worker was executing. 0: a replacement is
+  // forked at the death. One guards up to 127 workers; while it is being replaced, deaths are known
+  // only when the kernel has taken the dead process down.
   int spares = 1;
   // false: a dead worker stays dead (`processes`), what it held is kLost.
   bool restart = true;
   // false: what a dead worker held is kLost, although it is replaced (Broadway's behaviour).
   bool redeliver = true;
-  // Jobs given to one worker at a time: the one it executes and those that wait in its queue.
+  // false: spares wait until a worker's death is proved. For comparison.
+  bool take_over = true;
+
+  // Jobs given to one worker at a time: the one it executes and those that wait in its queue. From
+  // 1 to 64.
   int max_demand = 2;
+  // A worker tells of its results as soon as no more jobs than this wait in its queue. Less than
+  // max_demand; -1: half of it. With max_demand - 1 every result is told at once.
+  int min_demand = -1;
+  // Results that a worker may hold back to protect and tell them at once, for jobs of some
+  // microseconds with frames. What it held back when it dies is executed again.
+  int batch = 1;
+  // true: results come in the order of their jobs' submission.
+  bool ordered = false;
+
   // An item is poison after so many deaths by self-inflicted signals, the last of them retried
-  // alone; so at least 2. A unit of work killed at the deadline counts likewise, and ends as
-  // kFailed with FailureReason::kDeadline when the last one was such.
+  // alone; so at least 2. A unit of work killed as hung counts likewise, and ends as kFailed with
+  // FailureReason::kDeadline when the last one was such.
   int max_deaths = 2;
+  // A unit of work whose workers died so often, of whatever, ends as kFailed with
+  // FailureReason::kRetries. 0: no bound.
+  int max_attempts = 0;
   // More than `intensity` deaths (of spares too) within `period` end the pool: wait() fails. Of no
   // effect without `restart`.
   int intensity = 100;
   std::chrono::nanoseconds period = std::chrono::seconds(10);
   // A unit of work that takes longer is killed as hung. 0: none.
   std::chrono::nanoseconds deadline = std::chrono::seconds(30);
+  // One that does not call JobContext::heartbeat() for so long is killed as hung. 0: none.
+  std::chrono::nanoseconds heartbeat{0};
+
+  // The largest Job::output_bytes, and the room for frames of each worker beside it, and of the
+  // caller. Memory is taken only where it is touched.
+  std::size_t output_bytes = 0;
+  std::size_t frame_bytes = 0;
+
+  // A job that every process executes once before it counts as ready, so that its first real one
+  // finds everything loaded, mapped and touched. Its result is dropped; it must have no effect.
+  std::optional<Job> warm_up;
+  // How long the caller and idle workers look for news before they sleep, which costs about 10 us.
+  std::chrono::nanoseconds spin = std::chrono::microseconds(2);
+};
+
+// What happened in a pool so far.
+struct PoolStatistics {
+  std::uint64_t worker_deaths = 0;  // Of spares too.
+  std::uint64_t zygote_deaths = 0;
+  std::uint64_t suspicions = 0;  // Deaths noticed before they were proved.
+  std::uint64_t take_overs = 0;  // Jobs whose result came from a spare that had taken over.
+  std::uint64_t hung = 0;        // Workers killed for the deadline or the heartbeat.
+  std::uint64_t rejected = 0;    // Results that came from somebody who did not hold the job.
+  std::uint64_t nonsense = 0;    // Workers killed for records that cannot be.
 };
 
 // ProbeRecord::worker of the kWorkerDied of a spare, which has no place; its incarnation is 0.
 inline constexpr std::uint32_t kSpareWorker = 0xFFFFFFFF;
 
-// Forks the workers from the calling process, which must be single-threaded now and whenever a
-// replacement is forked (kUsage otherwise), and stays the coordinator. One thread uses the pool.
-// The destructor drops what is queued, ends every worker and reaps it; workers die with the
-// coordinator. Workers inherit every descriptor and mapping that the caller has now; a replacement,
-// those that the caller has then.
+// One thread uses a Pool, but for interrupt(). The destructor drops what is queued and ends every
+// process; they also end when the coordinator, the process that made the pool, does, however.
 //
-// Deaths are seen, and jobs redone, inside wait(): a coordinator that stays away from it recovers
-// late. Once no job can run any more (no worker is left, too many deaths, a fork that failed)
-// wait() returns the results it still has and then, for ever, the error; in_flight() counts what
-// never came back.
-Result<std::unique_ptr<Executor>> make_worker_pool(const PoolOptions& options, JobFunction function,
-                                                   Probe probe);
+// Deaths are proved, hung jobs killed and spares replaced inside wait(), and in submit() jobs are
+// handed out: a coordinator that stays away recovers late, but for what spares take over by
+// themselves. Once no job can run any more (no worker is left, too many deaths, no zygote) wait()
+// returns the results it still has and then, for ever, the error; in_flight() counts what never
+// came back.
+class Pool : public Executor {
+ public:
+  // wait() for everything that is in flight, at most `timeout`; what came until then.
+  virtual Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) = 0;
+
+  // Makes wait() return soon. Safe from any thread and from signal handlers.
+  virtual void interrupt() = 0;
+
+  virtual PoolStatistics statistics() const = 0;
+  // The processes in the places (0: empty now), the spares, and the two zygotes. For tests and
+  // benchmarks that kill them.
+  virtual std::vector<pid_t> workers() const = 0;
+  virtual std::vector<pid_t> spares() const = 0;
+  virtual std::vector<pid_t> zygotes() const = 0;
+  // Whether deaths are taken over: false without spares, or where the kernel lacks futex_waitv.
+  virtual bool takes_over() const = 0;
+};
+
+// Forks the zygotes from the calling process, which must be single-threaded now (kUsage otherwise)
+// and stays the coordinator; it may start threads afterwards. Returns when all processes are ready.
+// Workers inherit every descriptor and mapping that the caller has now, and its memory as it is
+// now; what it changes later they do not see.
+Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& options, JobFunction function,
+                                               Probe probe);
 
 }  // namespace crashworthy

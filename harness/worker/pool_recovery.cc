@@ -1,16 +1,24 @@
 // What the pool does when a process starts, dies or hangs.
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <limits>
 #include <string>
 #include <utility>
 
+#include "harness/os/check.h"
 #include "harness/os/clock.h"
-#include "harness/worker/worker_main.h"
+#include "harness/os/pidfd.h"
 #include "harness/worker/worker_pool.h"
 
 namespace crashworthy {
 namespace {
+
+constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+// How long a process whose zygote died before it told of it may still be about. The kernel kills it
+// with its zygote.
+constexpr std::int64_t kLimboNs = 2'000'000'000;
+constexpr int kOrphanLookMs = 1;
 
 // Signals that a process raises by its own doing. Anybody may send SIGKILL, so it convicts nobody.
 bool self_inflicted(WaitStatus status) {
@@ -29,90 +37,457 @@ bool self_inflicted(WaitStatus status) {
 
 }  // namespace
 
-Result<WorkerProcess> WorkerPool::fork_worker() {
-  return WorkerProcess::start([this](int socket, Lease& lease) {
-    forget_all();
-    run_worker(socket, lease, function_, probe_);
-  });
-}
-
-// A worker that kept its siblings' sockets would keep them from seeing the coordinator's end, and
-// one that kept their leases could scribble over them.
-void WorkerPool::forget_all() {
-  for (Place& place : places_) {
-    if (place.process) place.process->forget();
+WorkerPool::WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory memory,
+                       std::shared_ptr<FrameArena> frames, UniqueFd doorbell)
+    : options_(options),
+      memory_(std::move(memory)),
+      frames_(std::move(frames)),
+      doorbell_(std::move(doorbell)),
+      setup_(std::move(setup)),
+      probe_(setup_.probe),
+      guarding_(options.spares > 0 && options.restart && options.redeliver && options.take_over &&
+                can_guard()),
+      processes_(memory_.cells()),
+      places_(static_cast<std::size_t>(options.workers)),
+      budget_(options.intensity, options.period.count()),
+      zygotes_({[this] {
+                  memory_.seal_all();
+                  frames_->seal_all();
+                  if (!setup_.warm_up) return;
+                  JobContext nobody;  // Its output goes nowhere: it writes to private memory.
+                  std::vector<std::byte> output(setup_.warm_up->output_bytes);
+                  nobody.output = output;
+                  nobody.frames = frames_.get();
+                  [[maybe_unused]] const JobOutput dropped =
+                      setup_.function(*setup_.warm_up, nobody);
+                },
+                [this](std::uint32_t cell) { run_worker(setup_, cell); }}) {
+  setup_.memory = &memory_;
+  setup_.frames = frames_.get();
+  setup_.doorbell = doorbell_.get();
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    processes_[i].cell = static_cast<std::uint32_t>(i);
   }
-  for (WorkerProcess& spare : spares_) spare.forget();
 }
 
-// Makes `process` the next incarnation of `place`. Should it be dead already, then its pidfd tells
-// so soon, like any other death.
-void WorkerPool::activate(Place& place, WorkerProcess process) {
-  ++place.incarnation;
-  if (place.incarnation > 1) {
-    probe_.emit_for(process.pid(), ProbeEvent::kReplacement, place.who());
-  }
-  const WorkerOrder order{OrderKind::kActivate, place.number, place.incarnation, 0, kNoItem, 0, 0};
-  place.closed = send_order(process.socket(), order) != 0;
-  if (place.closed) process.kill();
-  place.full = false;
-  place.killed_ns = 0;
-  place.progress_ns = now_ns();
-  place.process.emplace(std::move(process));
-}
-
-void WorkerPool::on_death(Place& place) {
-  const pid_t pid = place.process->pid();
-  const auto status = place.process->reap();
-  if (!status) return fail(status.error());
-  const LeaseView lease = place.process->lease();
-  const bool named =
-      lease.executing && lease.incarnation == place.incarnation && place.holds(lease.key);
-  probe_.emit_for(pid, ProbeEvent::kWorkerDied, place.who(), named ? lease.key.item : kNoItem,
-                  named ? lease.key.part : 0, named ? lease.attempt : 0, status->raw());
-  read_answers(place);  // What it finished is finished.
-  settle_held(place, lease, *status);
-  place.process.reset();
-  refill_ = true;
-  last_death_ = status->describe();
-  supervisor_.on_ended(place.process_key, *status, now_ns());
-  check_budget();
+WorkerPool::~WorkerPool() {
+  memory_.board().closing.store(1);
   if (failure_) return;
+  // Who has nothing to do ends by itself, and prints what its jobs have printed.
+  for (Process& process : processes_) {
+    if (process.alive() && process.state != State::kEnding) order(process, {OrderKind::kEnd}, {});
+  }
+  constexpr std::int64_t kEndPatienceNs = 100'000'000;
+  const std::int64_t until = now_ns() + kEndPatienceNs;
+  for (const Process& process : processes_) {
+    if (!process.pidfd.valid()) continue;
+    const std::int64_t left = std::max<std::int64_t>(until - now_ns(), 0);
+    wait_for_end(process.pidfd.get(), static_cast<int>(left / 1'000'000));
+  }
+  for (const Process& process : processes_) {
+    if (process.pidfd.valid()) [[maybe_unused]]
+      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+  }
+  // A frame may be let go of after this, but nobody writes to one any more.
+  for (const Process& process : processes_) {
+    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), -1);
+  }
+}
+
+// ---- Starting ----
+
+Result<void> WorkerPool::boot() {
+  if (auto booted = zygotes_.boot(); !booted) return booted.error();
+  for (std::size_t i = 0; i < places_.size() + static_cast<std::size_t>(options_.spares); ++i) {
+    if (auto started = start_process(); !started) return started.error();
+  }
+  const auto starting = [](const Process& process) {
+    return process.state == State::kStarting ||
+           (process.state == State::kActive && !process.settled);
+  };
+  while (!failure_ && std::any_of(processes_.begin(), processes_.end(), starting)) {
+    if (!collect()) wait_for_news(kNever);
+    if (unready_deaths_ > 0 && !failure_) {
+      return Error{ErrorKind::kGone, 0, "a worker " + last_death_ + " before it was ready",
+                   "every worker executes the warm-up job: does it work by itself?"};
+    }
+  }
+  if (failure_) return *failure_;
+  return {};
+}
+
+WorkerPool::Process* WorkerPool::free_cell() {
+  const auto free = std::find_if(processes_.begin(), processes_.end(), [](const Process& process) {
+    return process.state == State::kFree;
+  });
+  return free == processes_.end() ? nullptr : &*free;
+}
+
+// Without a free cell (many processes are being taken down) nothing happens, until one is.
+Result<void> WorkerPool::start_process() {
+  Process* process = free_cell();
+  if (process == nullptr) return {};
+  Process fresh;
+  fresh.cell = process->cell;
+  fresh.generation = process->generation + 1;
+  fresh.next_order = process->next_order;
+  fresh.next_completion = process->next_completion;
+  fresh.state = State::kStarting;
+  if (options_.output_bytes > 0) {
+    fresh.takeover = frames_->allocate(region_of(fresh.cell), options_.output_bytes);
+  }
+  memory_.reset(fresh.cell);
+  CellCard& card = memory_.desk(fresh.cell).card;
+  card.generation.store(fresh.generation);
+  card.incarnation.store(0);
+  card.first_order.store(fresh.next_order);
+  card.first_completion.store(fresh.next_completion);
+  card.takeover_offset.store(fresh.takeover.ref().offset);
+  card.takeover_bytes.store(fresh.takeover.size());
+  if (auto asked = zygotes_.fork_worker(fresh.cell, fresh.generation); !asked) return asked.error();
+  *process = std::move(fresh);
+  return {};
+}
+
+// Asks for what is missing of workers and spares.
+void WorkerPool::refill() {
+  if (!options_.restart || !refill_ || failure_) return;
+  std::size_t there = 0;
+  for (const Process& process : processes_) {
+    there += process.state == State::kStarting || process.state == State::kSpare ||
+             process.state == State::kActive;
+  }
+  const std::size_t wanted = places_.size() + static_cast<std::size_t>(options_.spares);
+  for (; there < wanted && free_cell() != nullptr; ++there) {
+    if (auto started = start_process(); !started) {
+      refill_ = false;
+      return;
+    }
+  }
+}
+
+void WorkerPool::take_reports() {
+  auto reports = zygotes_.reports();
+  if (!reports) return fail(reports.error());
+  for (ZygoteReport& report : *reports) {
+    if (failure_) return;
+    if (report.kind == ZygoteReport::Kind::kGone) {
+      on_zygote_death(report.zygote);
+    } else {
+      take_report(report);
+    }
+  }
+  if (!failure_) refill();
+}
+
+void WorkerPool::take_report(ZygoteReport& report) {
+  Process& process = processes_.at(report.cell);
+  if (process.generation != report.generation || !process.alive()) return;
+  switch (report.kind) {
+    case ZygoteReport::Kind::kStarted:
+      return on_started(process, report);
+    case ZygoteReport::Kind::kFailed:
+      process.state = State::kFree;
+      process.takeover = Frame();
+      // With what is there the pool still works; the next death tries again.
+      refill_ = false;
+      if (std::none_of(processes_.begin(), processes_.end(),
+                       [](const Process& other) { return other.alive(); })) {
+        fail(system_error("fork a worker", report.value));
+      }
+      return;
+    case ZygoteReport::Kind::kEnded:
+      return on_end(process, WaitStatus::from_raw(report.value));
+    default:
+      return;
+  }
+}
+
+void WorkerPool::on_started(Process& process, ZygoteReport& report) {
+  process.pid = report.pid;
+  process.pidfd = std::move(report.pidfd);
+  process.zygote = report.zygote;
+  memory_.desk(process.cell).card.pid.store(report.pid);
+  if (process.state == State::kEnding) return kill(process);
+  become_spare(process);
+}
+
+// Once it is ready, and its zygote has told who it is.
+void WorkerPool::become_spare(Process& process) {
+  if (process.state != State::kStarting || !process.ready || process.pid == 0) return;
+  process.state = State::kSpare;
+  guards_stale_ = true;
+  fill_places();
+  assign_guards();
+}
+
+void WorkerPool::fill_places() {
+  for (Place& place : places_) {
+    if (place.cell) continue;
+    Process* next = nullptr;
+    for (Process& process : processes_) {
+      if (process.state != State::kSpare) continue;
+      // Who took over from the last one has told the probe that it is the next one.
+      const bool heir = place.last && process.heir_of == place.last;
+      if (next == nullptr || heir) next = &process;
+      if (heir) break;
+    }
+    if (next == nullptr) return;
+    activate(place, *next);
+  }
+}
+
+// Makes `process` the next incarnation of the place. Should it be dead already, then its zygote
+// tells so soon, like any other death.
+void WorkerPool::activate(Place& place, Process& process) {
+  const auto number = static_cast<std::uint32_t>(&place - places_.data());
+  process.state = State::kActive;
+  process.place = number;
+  process.incarnation = ++place.incarnation;
+  process.settled = false;
+  process.progress_ns = process.heartbeat_ns = now_ns();
+  place.cell = process.cell;
+  CellCard& card = memory_.desk(process.cell).card;
+  card.place.store(number);
+  card.incarnation.store(process.incarnation);
+  const bool heir = place.last && process.heir_of == place.last;
+  if (place.incarnation > 1 && !heir) {
+    probe_.emit_for(process.pid, ProbeEvent::kReplacement, process.who());
+  }
+  place.last.reset();
+  guards_stale_ = true;
+  order(process, {OrderKind::kActivate, number, process.incarnation}, {});
+}
+
+// ---- Dying ----
+
+// The process seems dead: nobody waits for it any more. What it had not begun goes to others at
+// once; what it was executing is its heir's, or waits for the proof of how it died.
+void WorkerPool::suspect(Process& process) {
+  collect_from(process);  // What it has finished is finished.
+  if (failure_ || process.state != State::kActive) return;
+  ++statistics_.suspicions;
+  kill(process);
+  leave_place(process);
+  for (std::size_t i = process.held.size(); i-- > 0;) {
+    Held& held = process.held[i];
+    if (!begun(process, held)) {
+      ledger_.take_back(held.ticket, false);
+      requeue(held.ticket);
+    } else if (Process* taker = heir(process, held)) {
+      // Its own output goes only when nobody can write there any more.
+      process.takeover = std::move(held.output);
+      hand_over(*taker, process, held);
+    } else {
+      continue;
+    }
+    process.held.erase(process.held.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  fill_places();
+  assign_guards();
+}
+
+// The one that comes next may be its heir.
+void WorkerPool::leave_place(const Process& process) {
+  if (!process.place) return;
+  Place& place = places_[*process.place];
+  if (place.cell != process.cell) return;
+  place.cell.reset();
+  place.last = process.cell;
+}
+
+void WorkerPool::kill(Process& process) {
+  process.state = State::kEnding;
+  guards_stale_ = true;
+  if (process.pidfd.valid()) [[maybe_unused]]
+    const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
+}
+
+void WorkerPool::on_zygote_death(std::uint32_t zygote) {
+  ++statistics_.zygote_deaths;
+  last_death_ = "died with its zygote";
+  for (Process& process : processes_) {
+    if (!process.alive() || process.zygote != zygote) continue;
+    if (process.pidfd.valid()) {
+      process.orphaned = true;
+      [[maybe_unused]] const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+    } else {
+      process.state = State::kLimbo;
+      process.takeover = Frame();
+      process.limbo_until_ns = now_ns() + kLimboNs;
+    }
+    ++limbo_;
+  }
+  refill_ = true;
+  check_orphans();
+}
+
+// Those whose end no zygote will tell.
+void WorkerPool::check_orphans() {
+  const std::int64_t now = now_ns();
+  limbo_ = 0;
+  for (Process& process : processes_) {
+    if (failure_) return;
+    if (process.state == State::kLimbo) {
+      if (now >= process.limbo_until_ns) process.state = State::kFree;
+    } else if (process.orphaned && has_ended(process.pidfd.get())) {
+      // It was killed by the kernel, unless it had died by itself just before.
+      const auto told = exit_status_from_kernel(process.pidfd.get());
+      on_end(process, told ? *told : WaitStatus::from_raw(SIGKILL));
+      continue;
+    }
+    limbo_ += process.orphaned || process.state == State::kLimbo;
+  }
+  refill();
+}
+
+// The proof of a death: nothing of the process writes any more.
+void WorkerPool::on_end(Process& process, WaitStatus status) {
+  memory_.desk(process.cell).card.generation.store(0, std::memory_order_seq_cst);  // See Lease.
+  collect();  // What it, or an heir, finished is finished.
+  if (failure_) return;
+  ++statistics_.worker_deaths;
+  if (!process.ready) ++unready_deaths_;
+  last_death_ = status.describe();
+  tell_of_death(process, status);
+  settle_held(process, status);
+  leave_place(process);
+  process.state = State::kFree;
+  process.orphaned = false;
+  process.pid = 0;
+  process.pidfd.reset();
+  process.takeover = Frame();
+  guards_stale_ = true;
+  refill_ = true;
+  if (options_.restart && !budget_.spend(now_ns())) {
+    return fail({ErrorKind::kGone, 0,
+                 "the worker pool gave up: more than " + std::to_string(options_.intensity) +
+                     " deaths of workers within " +
+                     format_duration(static_cast<double>(options_.period.count())) +
+                     ", the last one " + last_death_,
+                 "raise the intensity if so many deaths are expected"});
+  }
   if (options_.restart) {
-    carry_out_starts();
-    feed(place);
-  } else if (std::none_of(places_.begin(), places_.end(),
-                          [](const Place& other) { return other.process.has_value(); })) {
-    fail({ErrorKind::kGone, 0, "no worker is left: the last one " + status->describe(),
+    fill_places();
+    assign_guards();
+    refill();
+  } else if (std::none_of(processes_.begin(), processes_.end(),
+                          [](const Process& other) { return other.alive(); })) {
+    fail({ErrorKind::kGone, 0, "no worker is left: the last one " + last_death_,
           "workers are not replaced here (restart is off)"});
   }
 }
 
-// Decides what becomes of the jobs that the dead worker held. Those to be redone go to the head of
+void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
+  if (!process.place) {
+    probe_.emit_for(process.pid, ProbeEvent::kWorkerDied, {kSpareWorker, 0}, kNoItem, 0, 0,
+                    status.raw());
+    return;
+  }
+  Unit unit = process.died_in;
+  for (const Held& held : process.held) {
+    if (begun(process, held)) unit = unit_of(held);
+  }
+  probe_.emit_for(process.pid, ProbeEvent::kWorkerDied, process.who(), unit.item, unit.part,
+                  unit.attempt, status.raw());
+}
+
+// Decides what becomes of the jobs that the dead process held. Those to be redone go to the head of
 // the queue, in their order.
-void WorkerPool::settle_held(Place& place, const LeaseView& lease, WaitStatus status) {
-  const bool truthful = lease.begun && lease.incarnation == place.incarnation;
-  const std::int64_t deadline = options_.deadline.count();
-  // Killed as hung, but was it this job? It may have begun in the moment before the signal came.
-  const bool hung = place.killed_ns != 0 && status.signalled() && status.signal() == SIGKILL &&
-                    place.killed_ns - lease.started_ns >= deadline;
-  const auto held = std::exchange(place.held, {});
-  for (auto key = held.rbegin(); key != held.rend(); ++key) {
-    const bool begun = truthful && lease.key == *key;
-    ledger_.take_back(*key, begun);
-    if (!options_.restart || !options_.redeliver) {
-      results_.push_back(ledger_.close(*key, JobOutcome::kLost, {}));
-      continue;
-    }
-    const bool guilty = begun && lease.executing && (hung || self_inflicted(status));
-    if (guilty && charge_and_convict(*key, status, hung)) continue;
-    (ledger_.alone(*key) ? alone_queue_ : queue_).push_front(*key);
+void WorkerPool::settle_held(Process& process, WaitStatus status) {
+  settle_taken_over(process, status);
+  count_take_over(process, status);
+  auto held = std::exchange(process.held, {});
+  for (; !held.empty(); held.pop_back()) {
+    if (!put_back(process, status, held.back())) settle(process, status, std::move(held.back()));
   }
 }
 
+bool WorkerPool::was_hung(const Process& process, WaitStatus status) const {
+  if (process.killed_ns == 0 || !status.signalled() || status.signal() != SIGKILL) return false;
+  // Killed as hung, but was it this job? It may have begun in the moment before the signal came.
+  const std::int64_t bound = options_.heartbeat.count() > 0 && options_.deadline.count() > 0
+                                 ? std::min(options_.heartbeat, options_.deadline).count()
+                                 : std::max(options_.heartbeat, options_.deadline).count();
+  const Lease& lease = memory_.cell(process.cell).lease;
+  return process.killed_ns - lease.started_ns.load() >= bound;
+}
+
+// What the dead process was executing when somebody took over: now it is known whether the job had
+// killed it. It cannot be convicted yet, for nobody takes over a job that the next death convicts.
+void WorkerPool::settle_taken_over(const Process& process, WaitStatus status) {
+  if (!self_inflicted(status) && !was_hung(process, status)) return;
+  for (const Process& heir : processes_) {
+    for (const Held& held : heir.held) {
+      if (heir.cell == process.cell || held.source != process.cell ||
+          held.source_generation != process.generation) {
+        continue;
+      }
+      ledger_.charge(held.ticket, ledger_.alone(held.ticket), options_.max_deaths);
+    }
+  }
+}
+
+// A spare that died of what it was taking over, before anybody knew of its predecessor's death: the
+// job is still the predecessor's.
+void WorkerPool::count_take_over(const Process& process, WaitStatus status) {
+  const Lease& lease = memory_.cell(process.cell).lease;
+  const std::uint32_t source = lease.source.load();
+  if (source == process.cell || source >= processes_.size()) return;
+  for (const Held& held : processes_[source].held) {
+    if (held.source != source || !begun(process, held)) continue;
+    ledger_.count_execution(held.ticket);
+    if (self_inflicted(status) || was_hung(process, status)) {
+      ledger_.charge(held.ticket, true, options_.max_deaths);
+    }
+  }
+}
+
+// A spare that died of what it had taken over, before it is known how its predecessor died: the two
+// are judged together, then. True if so.
+bool WorkerPool::put_back(const Process& process, WaitStatus status, Held& held) {
+  if (held.source == process.cell) return false;
+  Process& before = processes_[held.source];
+  if (before.state != State::kEnding || before.generation != held.source_generation) return false;
+  ledger_.take_back(held.ticket, false);  // The predecessor's was counted; it will be once more.
+  if (self_inflicted(status) || was_hung(process, status)) {
+    ledger_.charge(held.ticket, true, options_.max_deaths);
+  }
+  ledger_.lend(held.ticket, {before.cell, before.generation, held.position});
+  before.held.push_front(std::move(held));
+  return true;
+}
+
+void WorkerPool::settle(const Process& process, WaitStatus status, Held held) {
+  const bool executing = begun(process, held);
+  const bool hung = was_hung(process, status);
+  const bool was_alone = ledger_.alone(held.ticket) || held.source != process.cell;
+  if (executing && options_.redeliver && options_.restart) {
+    if (Process* taker = heir(process, held)) {
+      const bool guilty = hung || self_inflicted(status);
+      if (guilty) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
+      return hand_over(*taker, process, std::move(held));
+    }
+  }
+  ledger_.take_back(held.ticket, executing);
+  if (!options_.restart || !options_.redeliver) {
+    return close(ledger_.close(held.ticket, JobOutcome::kLost, {}));
+  }
+  const bool guilty = executing && (hung || self_inflicted(status));
+  if (guilty && charge_and_convict(held.ticket, was_alone, hung, status)) return;
+  if (executing && out_of_retries(held.ticket)) return;
+  requeue(held.ticket);
+}
+
+void WorkerPool::requeue(Ticket ticket) {
+  (ledger_.alone(ticket) ? alone_queue_ : queue_).push_front(ticket);
+}
+
 // True when the job was closed as poison, or as hung.
-bool WorkerPool::charge_and_convict(const JobKey& key, WaitStatus status, bool hung) {
-  if (ledger_.charge(key, options_.max_deaths) == Ledger::Verdict::kRetryAlone) return false;
+bool WorkerPool::charge_and_convict(Ticket ticket, bool alone, bool hung, WaitStatus status) {
+  if (ledger_.charge(ticket, alone, options_.max_deaths) == Ledger::Verdict::kRetryAlone) {
+    return false;
+  }
   JobOutput output;
   output.failure = hung ? FailureReason::kDeadline : FailureReason::kPoison;
   output.message = hung ? "its workers took longer than the deadline of " +
@@ -120,106 +495,92 @@ bool WorkerPool::charge_and_convict(const JobKey& key, WaitStatus status, bool h
                         : "it killed its worker " + std::to_string(options_.max_deaths) +
                               " times, at last alone: " + status.describe();
   const JobOutcome outcome = hung ? JobOutcome::kFailed : JobOutcome::kPoisoned;
-  results_.push_back(ledger_.close(key, outcome, std::move(output)));
+  close(ledger_.close(ticket, outcome, std::move(output)));
   return true;
 }
 
-void WorkerPool::start(ProcessKey key, const std::string&, const ChildSpec& spec) {
-  starts_.push_back({&places_[std::stoul(spec.id)], key});
+// True when the job was closed because it has been begun often enough.
+bool WorkerPool::out_of_retries(Ticket ticket) {
+  const auto most = static_cast<std::uint32_t>(options_.max_attempts);
+  if (most == 0 || ledger_.executions(ticket) < most) return false;
+  JobOutput output;
+  output.failure = FailureReason::kRetries;
+  output.message = "its workers died in each of " + std::to_string(most) + " attempts";
+  close(ledger_.close(ticket, JobOutcome::kFailed, std::move(output)));
+  return true;
 }
 
-void WorkerPool::on_event(const Event& event) {
-  if (event.kind == EventKind::kIntensitySpent) spent_ = true;
+// ---- Hanging ----
+
+// When the process is to be killed as hung, if nothing comes from it before.
+std::int64_t WorkerPool::hung_at(Process& process) const {
+  if (process.state != State::kActive || process.held.empty() || process.killed_ns != 0) {
+    return kNever;
+  }
+  const Cell& cell = memory_.cell(process.cell);
+  std::int64_t first = kNever;
+  if (options_.deadline.count() > 0) {
+    const std::int64_t started = cell.lease.started_ns.load(std::memory_order_acquire);
+    // Stopped before it began its job, or with a lease from the future: then its last sign of life
+    // counts.
+    const bool usable =
+        cell.lease.executing.load(std::memory_order_acquire) != 0 && started <= now_ns();
+    first = (usable ? started : process.progress_ns) + options_.deadline.count();
+  }
+  if (options_.heartbeat.count() > 0) {
+    const std::uint64_t beats = cell.heartbeats.load(std::memory_order_acquire);
+    if (beats != std::exchange(process.heartbeats, beats)) process.heartbeat_ns = now_ns();
+    first = std::min(first, process.heartbeat_ns + options_.heartbeat.count());
+  }
+  return first;
 }
 
-// A warm spare, or else a new process.
-Result<WorkerProcess> WorkerPool::next_process() {
-  if (spares_.empty()) return fork_worker();
-  WorkerProcess spare = std::move(spares_.back());
-  spares_.pop_back();
-  return spare;
+std::int64_t WorkerPool::next_deadline() {
+  std::int64_t next = zygotes_.silent_at();
+  if (limbo_ > 0) next = std::min(next, now_ns() + kOrphanLookMs * 1'000'000);
+  for (Process& process : processes_) next = std::min(next, hung_at(process));
+  return next;
 }
 
-void WorkerPool::carry_out_starts() {
-  while (!starts_.empty() && !failure_) {
-    const Start start = starts_.front();
-    starts_.pop_front();
-    auto process = next_process();
-    if (!process) return fail(process.error().with_context("start a worker"));
-    const pid_t pid = process->pid();
-    start.place->process_key = start.key;
-    activate(*start.place, std::move(*process));
-    supervisor_.on_started(start.key, pid, now_ns());
+void WorkerPool::kill_hung(std::int64_t now) {
+  zygotes_.kill_silent(now);
+  for (Process& process : processes_) {
+    if (hung_at(process) > now) continue;
+    ++statistics_.hung;
+    process.killed_ns = now;
+    if (process.pidfd.valid()) [[maybe_unused]]
+      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
   }
 }
 
-void WorkerPool::on_spare_death(std::size_t index) {
-  const pid_t pid = spares_[index].pid();
-  const auto status = spares_[index].reap();
-  if (!status) return fail(status.error());
-  probe_.emit_for(pid, ProbeEvent::kWorkerDied, {kSpareWorker, 0}, kNoItem, 0, 0, status->raw());
-  spares_.erase(spares_.begin() + static_cast<std::ptrdiff_t>(index));
-  refill_ = true;
-  last_death_ = status->describe();
-  supervisor_.count_restart("", "a spare has died", now_ns());
-  check_budget();
-}
-
-void WorkerPool::check_budget() {
-  if (!spent_) return;
-  fail({ErrorKind::kGone, 0,
-        "the worker pool gave up: more than " + std::to_string(options_.intensity) +
-            " deaths of workers within " +
-            format_duration(static_cast<double>(options_.period.count())) + ", the last one " +
-            last_death_,
-        "raise the intensity if so many deaths are expected"});
-}
-
-// Forks one missing spare; true when more are missing. One at a time, so that answers that came
-// meanwhile are not kept waiting for all of them.
-bool WorkerPool::refill_spares() {
-  const auto missing = [this] {
-    return options_.restart && refill_ &&
-           spares_.size() < static_cast<std::size_t>(options_.spares);
-  };
-  if (!missing()) return false;
-  auto spare = fork_worker();
-  // Without a spare the pool still works: the next death forks a replacement, or says why it
-  // cannot.
-  if (spare) spares_.push_back(std::move(*spare));
-  refill_ = spare.ok();
-  return missing();
-}
-
-// When `place` is to be killed as hung, if nothing comes from it before.
-std::int64_t WorkerPool::overdue_at(const Place& place) const {
-  const std::int64_t deadline = options_.deadline.count();
-  if (deadline == 0 || !place.process || place.held.empty() || place.killed_ns != 0) {
-    return std::numeric_limits<std::int64_t>::max();
-  }
-  const LeaseView lease = place.process->lease();
-  // Stopped before it began its job, or with a lease from the future: then its last sign of life
-  // counts.
-  const bool usable = lease.executing && lease.started_ns <= now_ns();
-  return (usable ? lease.started_ns : place.progress_ns) + deadline;
-}
-
-void WorkerPool::kill_overdue(std::int64_t now) {
-  for (Place& place : places_) {
-    if (overdue_at(place) > now) continue;
-    place.killed_ns = now;
-    place.process->kill();
-  }
-}
+// ---- Ending ----
 
 void WorkerPool::fail(Error error) {
   failure_ = std::move(error);
-  for (WorkerProcess& spare : spares_) spare.kill();
-  for (Place& place : places_) {
-    if (place.process) place.process->kill();
+  for (Process& process : processes_) {
+    if (process.pidfd.valid()) [[maybe_unused]]
+      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
   }
-  spares_.clear();
-  for (Place& place : places_) place.process.reset();
+  for (const Process& process : processes_) {
+    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), -1);
+  }
+  zygotes_.end();
+}
+
+PoolStatistics WorkerPool::statistics() const { return statistics_; }
+
+std::vector<pid_t> WorkerPool::workers() const {
+  std::vector<pid_t> pids;
+  for (const Place& place : places_) pids.push_back(place.cell ? processes_[*place.cell].pid : 0);
+  return pids;
+}
+
+std::vector<pid_t> WorkerPool::spares() const {
+  std::vector<pid_t> pids;
+  for (const Process& process : processes_) {
+    if (process.state == State::kSpare) pids.push_back(process.pid);
+  }
+  return pids;
 }
 
 }  // namespace crashworthy

@@ -21,7 +21,6 @@
 
 #include "harness/os/clock.h"
 #include "harness/probe/probe.h"
-#include "harness/worker/job_key.h"
 #include "harness/worker/pool.h"
 
 namespace crashworthy::test {
@@ -48,13 +47,13 @@ class Counters {
 };
 
 inline Job job(std::uint64_t item, std::uint32_t part = 0, std::string arguments = {}) {
-  return Job{item, part, std::move(arguments)};
+  return Job{item, part, std::move(arguments), 0, {}};
 }
 
 // A pool with its own probe ring. Stops the test program when the pool cannot be made.
 struct PoolUnderTest {
   ProbeRing ring = ProbeRing::create().value();
-  std::unique_ptr<Executor> pool;
+  std::unique_ptr<Pool> pool;
   std::vector<ProbeRecord> records;
 
   PoolUnderTest(const PoolOptions& options, JobFunction function) {
@@ -69,6 +68,16 @@ struct PoolUnderTest {
       if (record.event == static_cast<std::uint16_t>(event)) found.push_back(record);
     }
     return found;
+  }
+
+  // Until so many deaths are proved: jobs are done again before that.
+  void await_deaths(std::uint64_t count) {
+    const std::int64_t until = now_ns() + kPatienceNs;
+    while (pool->statistics().worker_deaths < count && now_ns() < until) {
+      const auto came = pool->wait(5ms);
+      ASSERT_TRUE(came) << came.error().message;
+      ASSERT_TRUE(came->empty()) << "results that nobody waits for";
+    }
   }
 
   // The process in the place `worker` now, once it said that it is ready.

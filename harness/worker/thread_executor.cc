@@ -1,5 +1,6 @@
 // Threads of one process: what a C++ engineer writes today, and the baseline of every comparison.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -18,8 +19,10 @@ namespace {
 
 class ThreadExecutor final : public Executor {
  public:
-  ThreadExecutor(int threads, JobFunction function, Probe probe)
-      : function_(std::move(function)), probe_(probe) {
+  ThreadExecutor(int threads, JobFunction function, Probe probe, std::size_t frame_bytes)
+      : function_(std::move(function)),
+        probe_(probe),
+        frames_(FrameArena::create(kRegions, frame_bytes + kGuard).value()) {
     CRASHWORTHY_CHECK(threads > 0, threads);
     for (int i = 0; i < threads; ++i) {
       threads_.emplace_back([this, i] { work(static_cast<std::uint32_t>(i)); });
@@ -36,8 +39,11 @@ class ThreadExecutor final : public Executor {
     for (std::thread& thread : threads_) thread.join();
   }
 
+  Frame allocate_frame(std::size_t bytes) override { return frames_->allocate(kInputs, bytes); }
+
   void submit(Job job) override {
     CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
+    CRASHWORTHY_CHECK(job.output_bytes + kGuard <= frames_->region_bytes(), job.output_bytes);
     {
       const std::lock_guard lock(mutex_);
       queue_.push_back(std::move(job));
@@ -61,9 +67,21 @@ class ThreadExecutor final : public Executor {
   }
 
  private:
+  // Waits until the caller has given frames back; nobody tells when, and it is seldom.
+  Frame output_of(const Job& job) const {
+    Frame frame;
+    while (job.output_bytes > 0 && !frame && !stopping_.load()) {
+      frame = frames_->allocate(kOutputs, job.output_bytes);
+      if (!frame) std::this_thread::sleep_for(kRetry);
+    }
+    return frame;
+  }
+
   // noexcept: an exception that leaves the job function ends the process, as in any C++ program.
   void work(std::uint32_t number) noexcept {
-    const JobContext context{ProbeIdentity{number, 1}, 1};
+    JobContext context;
+    context.who = {number, 1};
+    context.frames = frames_.get();
     probe_.emit(ProbeEvent::kWorkerReady, context.who);
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -72,30 +90,40 @@ class ThreadExecutor final : public Executor {
       Job job = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
+      Frame frame = output_of(job);
+      if (job.output_bytes > 0 && !frame) return;  // Stopped.
+      context.output = {frame.data(), frame.size()};
       JobOutput output = run_job(function_, job, context, probe_);
       const JobOutcome outcome = output.failure ? JobOutcome::kFailed : JobOutcome::kDone;
+      frames_->shrink(frame, output.frame_bytes);
       lock.lock();
-      results_.push_back({std::move(job), outcome, std::move(output), 1});
+      results_.push_back({std::move(job), outcome, std::move(output), 1, std::move(frame)});
       finished_.notify_one();
     }
   }
 
+  static constexpr std::uint32_t kInputs = 0, kOutputs = 1, kRegions = 2;
+  static constexpr std::size_t kGuard = 8192;
+  static constexpr std::chrono::microseconds kRetry{200};
+
   const JobFunction function_;
   const Probe probe_;
+  const std::shared_ptr<FrameArena> frames_;
   mutable std::mutex mutex_;  // Guards all below, except `threads_`.
   std::condition_variable queued_;
   std::condition_variable finished_;
   std::deque<Job> queue_;
   std::vector<JobResult> results_;
   std::size_t in_flight_ = 0;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};  // Changed under the mutex, too.
   std::vector<std::thread> threads_;
 };
 
 }  // namespace
 
-std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe) {
-  return std::make_unique<ThreadExecutor>(threads, std::move(function), probe);
+std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe,
+                                               std::size_t frame_bytes) {
+  return std::make_unique<ThreadExecutor>(threads, std::move(function), probe, frame_bytes);
 }
 
 }  // namespace crashworthy

@@ -1,65 +1,293 @@
 #include "harness/worker/worker_main.h"
 
-#include <sys/prctl.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <array>
 #include <cstdio>
-#include <memory>
+#include <string>
+#include <vector>
 
 #include "harness/os/clock.h"
+#include "harness/worker/futex.h"
 #include "harness/worker/run_job.h"
-#include "harness/worker/wire.h"
 
 namespace crashworthy {
-
-void settle_in(pid_t coordinator) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  // The coordinator may have died before the line above: then no signal will ever come.
-  if (::getppid() != coordinator) ::_exit(0);
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
-  ::signal(SIGPIPE, SIG_IGN);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
-
 namespace {
 
-// False when the coordinator is gone.
-bool execute(int socket, Lease& lease, const JobFunction& function, const Probe& probe,
-             const Job& job, const JobContext& context) {
-  const JobKey key{job.item, job.part};
-  lease.begin(key, context.who.incarnation, context.attempt, now_ns());
-  const JobOutput output = run_job(function, job, context, probe);
-  // Before the answer leaves: with the answer in hand the coordinator may give the job up for done,
-  // and a lease that still claimed it would name the wrong victim.
-  lease.finish();
-  return send_answer(socket, context.who, key, output);
-}
+constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
+
+class Worker {
+ public:
+  Worker(const WorkerSetup& setup, std::uint32_t cell)
+      : setup_(setup),
+        memory_(*setup.memory),
+        number_(cell),
+        desk_(memory_.desk(cell)),
+        cell_(memory_.cell(cell)),
+        generation_(desk_.card.generation.load()),
+        next_order_(desk_.card.first_order.load()),
+        next_completion_(desk_.card.first_completion.load()) {}
+
+  [[noreturn]] void run() {
+    memory_.unseal(number_);
+    if (setup_.warm_up) warm_up(*setup_.warm_up);
+    take_guard(cell_);
+    publish({CompletionKind::kReady}, {});
+    call_coordinator();
+    for (;;) {
+      const std::uint32_t signal = desk_.signal.load(std::memory_order_seq_cst);
+      if (take_order()) continue;
+      flush();
+      if (spin(signal)) continue;
+      sleep(signal);
+    }
+  }
+
+ private:
+  void warm_up(const Job& job) {
+    if (job.output_bytes > desk_.card.takeover_bytes.load()) return;
+    const FrameRef frame = own_frame(job.output_bytes);
+    setup_.frames->unseal(frame);
+    JobContext context = context_of({0, 0}, 0, frame);
+    context.heartbeats = nullptr;
+    [[maybe_unused]] const JobOutput dropped = setup_.function(job, context);
+    setup_.frames->seal(frame);
+  }
+
+  // Reserved for the warm-up, and for what is taken over.
+  FrameRef own_frame(std::size_t bytes) const {
+    return {region_of(number_), 0, desk_.card.takeover_offset.load(), bytes};
+  }
+
+  // ---- Waiting ----
+
+  bool spin(std::uint32_t signal) const {
+    if (setup_.spin.count() == 0) return false;
+    const std::int64_t until = now_ns() + setup_.spin.count();
+    do {
+      for (int i = 0; i < kSpinsPerLook; ++i) {
+        if (desk_.signal.load(std::memory_order_acquire) != signal) return true;
+        relax();
+      }
+    } while (now_ns() < until);
+    return false;
+  }
+
+  void sleep(std::uint32_t signal) {
+    std::array<FutexWait, kMaxFutexWaits> waits;
+    std::size_t count = 0;
+    waits[count++] = {&desk_.signal, signal};
+    if (who_.incarnation == 0) {
+      for (const auto& entry : desk_.guarded) {
+        const std::uint64_t guarded = entry.load(std::memory_order_acquire);
+        if (guarded == 0 || was_taken_over(guarded)) continue;
+        const auto& word = guard_word(memory_.cell(guarded_cell(guarded)));
+        const std::uint32_t now = word.load(std::memory_order_seq_cst);
+        if (owner_is_dead(now)) return take_over(guarded);
+        if (guard_is_held(now)) waits[count++] = {&word, now};
+      }
+    }
+    fall_asleep(cell_.sleeping);
+    if (count == 1) {
+      futex_wait(desk_.signal, signal);
+    } else {
+      futex_wait_any({waits.data(), count});
+    }
+    wake_up(cell_.sleeping);
+  }
+
+  // ---- Orders ----
+
+  bool take_order() {
+    const auto order = memory_.read_order(number_, next_order_, job_.arguments);
+    if (!order) return false;
+    const std::uint64_t position = next_order_++;
+    switch (order->kind) {
+      case OrderKind::kActivate:
+        who_ = {order->place, order->incarnation};
+        taken_over_.clear();
+        // An heir has said so already, when it took over.
+        if (heir_.worker != who_.worker || heir_.incarnation != who_.incarnation) {
+          setup_.probe.emit(ProbeEvent::kWorkerReady, who_);
+        }
+        publish({CompletionKind::kActive}, {});
+        call_coordinator();
+        return true;
+      case OrderKind::kJob:
+        begin_lease(number_, position, order->attempt);
+        execute(*order, {number_, generation_, position}, who_, order->attempt,
+                {region_of(number_), 0, order->output_offset, order->output_bytes});
+        if (waiting_.size() >= setup_.batch) flush();
+        return true;
+      case OrderKind::kEnd:
+        flush();
+        break;
+    }
+    std::fflush(nullptr);  // What jobs printed; the parent's own text was flushed before the fork.
+    ::_exit(0);
+  }
+
+  JobContext context_of(ProbeIdentity who, std::uint32_t attempt, const FrameRef& frame) {
+    JobContext context;
+    context.who = who;
+    context.attempt = attempt;
+    context.output = setup_.frames->view(frame);
+    context.frames = setup_.frames;
+    context.heartbeats = &cell_.heartbeats;
+    return context;
+  }
+
+  // Where an order stands.
+  struct Source {
+    std::uint32_t cell;
+    std::uint32_t generation;
+    std::uint64_t position;
+  };
+
+  // Runs the job in job_.arguments, of which the lease tells. Its result waits for flush().
+  void execute(const Order& order, const Source& source, ProbeIdentity who, std::uint32_t attempt,
+               const FrameRef& frame) {
+    job_.item = order.item;
+    job_.part = order.part;
+    job_.output_bytes = order.output_bytes;
+    setup_.frames->unseal(frame);
+    JobOutput output =
+        run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
+    cell_.lease.executing.store(0, std::memory_order_release);
+    Completion completion{CompletionKind::kJob,
+                          source.cell,
+                          source.generation,
+                          source.position,
+                          order.item,
+                          order.part,
+                          attempt,
+                          output.failure ? static_cast<std::int32_t>(*output.failure) : 0,
+                          frame.offset,
+                          output.frame_bytes};
+    if (setup_.batch <= 1) {
+      setup_.frames->seal(frame);
+      publish(completion, output);
+      if (!has_enough()) call_coordinator();
+    } else {
+      waiting_.push_back({completion, std::move(output), frame});
+    }
+  }
+
+  void begin_lease(std::uint32_t source, std::uint64_t position, std::uint32_t attempt) {
+    Lease& lease = cell_.lease;
+    lease.source.store(source, std::memory_order_release);
+    lease.attempt.store(attempt, std::memory_order_release);
+    lease.started_ns.store(now_ns(), std::memory_order_release);
+    lease.executing.store(position + 1, std::memory_order_seq_cst);
+  }
+
+  // ---- Results ----
+
+  void publish(const Completion& completion, const JobOutput& output) {
+    memory_.write_completion(number_, next_completion_++, completion, output);
+  }
+
+  // All results of a batch are read-only to us before the first of them is told.
+  void flush() {
+    if (waiting_.empty()) return;
+    for (const Waiting& result : waiting_) setup_.frames->seal(result.frame);
+    for (const Waiting& result : waiting_) publish(result.completion, result.output);
+    waiting_.clear();
+    if (!has_enough()) call_coordinator();
+  }
+
+  // While more than `min_demand` orders wait here, the coordinator has no reason to wake.
+  bool has_enough() const { return memory_.has_order(number_, next_order_ + setup_.min_demand); }
+
+  void call_coordinator() const {
+    if (memory_.board().coordinator_sleeps.load(std::memory_order_seq_cst) == 0) return;
+    const std::uint64_t one = 1;
+    // Full means readable already.
+    [[maybe_unused]] const ssize_t ignored = ::write(setup_.doorbell, &one, sizeof one);
+  }
+
+  // ---- Taking over ----
+
+  static std::uint32_t guarded_cell(std::uint64_t guarded) {
+    return static_cast<std::uint32_t>(guarded) - 1;
+  }
+  bool was_taken_over(std::uint64_t guarded) const {
+    for (const std::uint64_t taken : taken_over_) {
+      if (taken == guarded) return true;
+    }
+    return false;
+  }
+
+  // The process in the guarded cell seems to have died: what it was executing is executed again,
+  // here and now. Only the coordinator decides whether that counts.
+  void take_over(std::uint64_t guarded) {
+    taken_over_.push_back(guarded);
+    const std::uint32_t source = guarded_cell(guarded);
+    const CellCard& card = memory_.desk(source).card;
+    const auto generation = static_cast<std::uint32_t>(guarded >> 32);
+    if (memory_.board().closing.load() != 0 || card.generation.load() != generation) return;
+    const Lease& lease = memory_.cell(source).lease;
+    const std::uint64_t executing = lease.executing.load(std::memory_order_acquire);
+    const std::uint32_t attempt = lease.attempt.load(std::memory_order_acquire) + 1;
+    // Not what may become poison by this very execution: who has killed once is looked at first.
+    const bool spoken_for = lease.source.load(std::memory_order_acquire) != source;
+    const ProbeIdentity dead{card.place.load(), card.incarnation.load()};
+    setup_.probe.emit_for(card.pid.load(), ProbeEvent::kSuspected, dead);
+    if (executing == 0 || spoken_for || attempt > setup_.max_deaths) return call_coordinator();
+    const auto order = memory_.read_order(source, executing - 1, job_.arguments);
+    if (!order || order->kind != OrderKind::kJob) return call_coordinator();
+    // Its own frame is there for one result.
+    if (order->output_bytes > 0 &&
+        (heir_.incarnation != 0 || order->output_bytes > desk_.card.takeover_bytes.load())) {
+      return call_coordinator();
+    }
+    begin_lease(source, executing - 1, attempt);
+    if (card.generation.load(std::memory_order_seq_cst) != generation) {
+      cell_.lease.executing.store(0, std::memory_order_release);
+      publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
+      return call_coordinator();
+    }
+    heir_ = {dead.worker, dead.incarnation + 1};
+    setup_.probe.emit(ProbeEvent::kReplacement, heir_);
+    setup_.probe.emit(ProbeEvent::kWorkerReady, heir_);
+    execute(*order, {source, generation, executing - 1}, heir_, attempt,
+            own_frame(order->output_bytes));
+    flush();
+    call_coordinator();
+  }
+
+  struct Waiting {
+    Completion completion;
+    JobOutput output;
+    FrameRef frame;
+  };
+
+  const WorkerSetup& setup_;
+  CellMemory& memory_;
+  const std::uint32_t number_;
+  Desk& desk_;
+  Cell& cell_;
+  const std::uint32_t generation_;
+  std::uint64_t next_order_;
+  std::uint64_t next_completion_;
+  ProbeIdentity who_{0, 0};   // Incarnation 0: a spare.
+  ProbeIdentity heir_{0, 0};  // What it will be, as it took over from the one before.
+  Job job_;
+  std::vector<Waiting> waiting_;           // Executed, not yet told.
+  std::vector<std::uint64_t> taken_over_;  // As in Desk::guarded.
+};
 
 }  // namespace
 
-void run_worker(int socket, Lease& lease, const JobFunction& function,
-                const Probe& probe) noexcept {
-  const auto buffer = std::make_unique<OrderBuffer>();
-  ProbeIdentity who;
-  Job job;
-  bool going = true;
-  while (going && receive_order(socket, *buffer)) {
-    const WorkerOrder& order = buffer->order;
-    if (order.kind == OrderKind::kActivate) {
-      who = {order.worker, order.incarnation};
-      probe.emit(ProbeEvent::kWorkerReady, who);
-      continue;
-    }
-    job.item = order.item;
-    job.part = order.part;
-    job.arguments.assign(buffer->arguments());
-    going = execute(socket, lease, function, probe, job, JobContext{who, order.attempt});
-  }
-  std::fflush(nullptr);  // What jobs printed; the parent's own text was flushed before the fork.
-  ::_exit(0);
+void run_worker(const WorkerSetup& setup, std::uint32_t cell) noexcept {
+  Worker(setup, cell).run();
+}
+
+bool can_guard() {
+  // A word that is not what is expected: a kernel that can wait for it says so at once.
+  const std::atomic<std::uint32_t> word{0};
+  const std::array<FutexWait, 2> waits{FutexWait{&word, 1}, FutexWait{&word, 1}};
+  return futex_wait_any(waits);
 }
 
 }  // namespace crashworthy

@@ -1,121 +1,207 @@
 // WorkerPool: the coordinator. Private to this directory; users see pool.h.
 //
-// The event loop (pool.cc) runs inside wait() and wakes for pidfds, sockets and the next deadline,
-// never by the clock alone. What follows a death is in pool_recovery.cc.
+// pool.cc hands out and takes in; pool_recovery.cc has what follows a death; pool_guard.cc who
+// watches whom. It sleeps in one place, wait_for_news(), and wakes for the doorbell, the zygotes'
+// sockets and the next deadline, never by the clock alone.
 #pragma once
 
 #include <poll.h>
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "harness/supervision/tree_logic.h"
+#include "harness/os/unique_fd.h"
+#include "harness/supervision/intensity.h"
+#include "harness/worker/cell.h"
 #include "harness/worker/ledger.h"
 #include "harness/worker/pool.h"
-#include "harness/worker/wire.h"
-#include "harness/worker/worker_process.h"
+#include "harness/worker/worker_main.h"
+#include "harness/worker/zygote.h"
 
 namespace crashworthy {
 
-// The workers are the children of a supervisor (one_for_one; permanent, or temporary without
-// `restart`), whose logic alone decides who is replaced and when to give up; the pool is the
-// Backend that has the processes.
-class WorkerPool final : public Executor, private Backend {
+class WorkerPool final : public Pool {
  public:
-  WorkerPool(const PoolOptions& options, JobFunction function, Probe probe);
+  // No process exists before boot().
+  WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory memory,
+             std::shared_ptr<FrameArena> frames, UniqueFd doorbell);
   ~WorkerPool() override;
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // Forks the workers and the spares.
+  // Forks the zygotes and all processes, and waits until they are ready.
   Result<void> boot();
 
+  Frame allocate_frame(std::size_t bytes) override;
   void submit(Job job) override;
   Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override;
-  std::size_t in_flight() const override { return ledger_.open() + results_.size(); }
+  Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) override;
+  std::size_t in_flight() const override;
+  void interrupt() override;
+  PoolStatistics statistics() const override;
+  std::vector<pid_t> workers() const override;
+  std::vector<pid_t> spares() const override;
+  std::vector<pid_t> zygotes() const override { return {zygotes_.pid(0), zygotes_.pid(1)}; }
+  bool takes_over() const override { return guarding_; }
 
  private:
+  using Ticket = Ledger::Ticket;
+
+  // A job that a process holds.
+  struct Held {
+    std::uint64_t position = 0;  // In the orders of `source`.
+    Ticket ticket = 0;
+    Frame output;
+    // The process to which it was given: this one, or the dead one that this one took over from.
+    std::uint32_t source = 0;
+    std::uint32_t source_generation = 0;
+  };
+
+  // An execution, for the probe.
+  struct Unit {
+    std::uint64_t item = kNoItem;
+    std::uint32_t part = 0;
+    std::uint32_t attempt = 0;
+  };
+
+  enum class State {
+    kFree,      // No process; the cell can have one.
+    kLimbo,     // Perhaps still a process: its zygote died before it told.
+    kStarting,  // Asked for, forked, warming up, or not told of by its zygote.
+    kSpare,
+    kActive,  // Has a place.
+    kEnding   // Suspected or killed; its end is not proved yet.
+  };
+
+  // A cell and the process in it.
+  struct Process {
+    State state = State::kFree;
+    std::uint32_t cell = 0;
+    std::uint32_t generation = 0;
+    std::uint32_t zygote = 0;
+    pid_t pid = 0;  // 0: not told yet.
+    UniqueFd pidfd;
+    bool ready = false;     // It has said so.
+    bool orphaned = false;  // Its zygote is dead: nobody will tell how it ended.
+    std::int64_t limbo_until_ns = 0;
+
+    std::optional<std::size_t> place;  // Set once it was active.
+    std::uint32_t incarnation = 0;
+    // Active, and said so: until then it may be busy with something that it has taken over.
+    bool settled = false;
+    std::deque<Held> held;  // In the order of its execution.
+    std::uint64_t next_order = 0;
+    std::uint64_t next_completion = 0;
+    Frame takeover;                        // Of its region, for what it takes over while a spare.
+    std::int64_t progress_ns = 0;          // Its last completion, or its first job after idleness.
+    std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
+    std::uint64_t heartbeats = 0;          // As last seen...
+    std::int64_t heartbeat_ns = 0;         // ...to change.
+    std::optional<std::uint32_t> guard;    // The spare that guards it.
+    std::vector<std::uint64_t> guards;     // Whom it guards, as its desk says.
+    std::optional<std::uint32_t> heir_of;  // The cell whose job it took over.
+    Unit died_in;                          // What an heir has finished in its place.
+
+    bool alive() const { return state != State::kFree && state != State::kLimbo; }
+    ProbeIdentity who() const { return {static_cast<std::uint32_t>(*place), incarnation}; }
+  };
+
   // A worker's place outlives the processes that fill it, one incarnation after the other.
   struct Place {
-    std::uint32_t number = 0;
+    std::optional<std::uint32_t> cell;
     std::uint32_t incarnation = 0;
-    std::optional<WorkerProcess> process;  // Empty: dead, and not replaced.
-    std::vector<JobKey> held;              // Given to the process, in order, no answer yet.
-    std::int64_t progress_ns = 0;          // Its last answer, or its first job after idleness.
-    std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
-    bool full = false;                     // Its socket takes no more now.
-    bool closed = false;                   // Its socket has ended: it is dying.
-    ProcessKey process_key;                // For the supervisor.
-
-    Holder holder() const { return {number, incarnation}; }
-    ProbeIdentity who() const { return {number, incarnation}; }
-    bool holds(const JobKey& key) const;
+    std::optional<std::uint32_t> last;  // The cell of the one before, while it may have an heir.
   };
 
   // pool.cc: handing out and taking in.
   void dispatch();
-  void feed(Place& place);
-  bool has_room(const Place& place) const;
-  std::optional<JobKey> next_job(const Place& place);
-  void hand_out(Place& place, const JobKey& key);
-  void read_answers(Place& place);
-  void take_answer(Place& place);
-  void poll_once(std::int64_t until_ns);
-  bool poll_events(std::int64_t until_ns);
-
-  // pool_recovery.cc: what the supervisor asks for. Of these, only start() is ever needed: who ends
-  // the pool kills what is left himself.
-  void start(ProcessKey key, const std::string& path, const ChildSpec& spec) override;
-  void stop(ProcessKey) override {}
-  void kill(ProcessKey) override {}
-  void suspend(ProcessKey) override {}
-  void resume(ProcessKey) override {}
-  void forget(std::uint64_t) override {}
-  void on_event(const Event& event);
-  void carry_out_starts();
-  void check_budget();
-  Result<WorkerProcess> next_process();
+  bool has_room(const Process& process) const;
+  bool hand_out(Process& process, Ticket ticket);
+  void order(Process& process, const Order& order, std::string_view arguments);
+  void call(std::uint32_t cell);
+  bool collect();
+  bool collect_from(Process& process);
+  void take_completion(Process& process, const Completion& completion, JobOutput output);
+  static bool is_of(const Held& held, const Completion& completion);
+  void take_result(Process& process, const Completion& completion, JobOutput output);
+  void accept(Process& holder, std::deque<Held>::iterator held, const Process& doer,
+              JobOutput output, Frame filled);
+  void close(Ledger::Closed closed);
+  bool results_ready() const;
+  std::vector<JobResult> take_results();
+  void wait_for_news(std::int64_t until_ns);
+  bool spin_for_news();
 
   // pool_recovery.cc: processes that start, die and hang.
-  Result<WorkerProcess> fork_worker();
-  void forget_all();  // In a forked child.
-  void activate(Place& place, WorkerProcess process);
-  void on_death(Place& place);
-  void settle_held(Place& place, const LeaseView& lease, WaitStatus status);
-  bool charge_and_convict(const JobKey& key, WaitStatus status, bool hung);
-  void on_spare_death(std::size_t index);
-  bool refill_spares();
-  std::int64_t overdue_at(const Place& place) const;
-  void kill_overdue(std::int64_t now);
+  void take_reports();
+  void take_report(ZygoteReport& report);
+  void on_started(Process& process, ZygoteReport& report);
+  void become_spare(Process& process);
+  void on_zygote_death(std::uint32_t zygote);
+  void on_end(Process& process, WaitStatus status);
+  void tell_of_death(const Process& process, WaitStatus status);
+  void settle_held(Process& process, WaitStatus status);
+  void settle(const Process& process, WaitStatus status, Held held);
+  void settle_taken_over(const Process& process, WaitStatus status);
+  void count_take_over(const Process& process, WaitStatus status);
+  bool put_back(const Process& process, WaitStatus status, Held& held);
+  bool was_hung(const Process& process, WaitStatus status) const;
+  void requeue(Ticket ticket);
+  bool charge_and_convict(Ticket ticket, bool alone, bool hung, WaitStatus status);
+  bool out_of_retries(Ticket ticket);
+  void suspect(Process& process);
+  void leave_place(const Process& process);
+  void check_orphans();
+  void kill(Process& process);
+  void kill_hung(std::int64_t now);
+  std::int64_t hung_at(Process& process) const;
+  std::int64_t next_deadline();
+  void fill_places();
+  void activate(Place& place, Process& process);
+  void refill();
+  Result<void> start_process();
+  Process* free_cell();
   void fail(Error error);
 
+  // pool_guard.cc: who watches whom.
+  bool begun(const Process& process, const Held& held) const;
+  Unit unit_of(const Held& held) const;
+  Process* heir(const Process& dead, const Held& held);
+  void hand_over(Process& heir, const Process& dead, Held held);
+  void assign_guards();
+  bool look_for_the_dead();
+
   const PoolOptions options_;
-  const JobFunction function_;
+  CellMemory memory_;
+  std::shared_ptr<FrameArena> frames_;
+  UniqueFd doorbell_;
+  WorkerSetup setup_;  // Must stay where it is: the workers' copies refer to it.
   const Probe probe_;
+  const bool guarding_;
+
+  std::vector<Process> processes_;  // By cell.
   std::vector<Place> places_;
-  std::vector<WorkerProcess> spares_;
-  bool refill_ = true;  // False after a failed refill, until the next death.
+  bool refill_ = true;         // False after a failed fork, until the next death.
+  bool guards_stale_ = false;  // A spare or a worker came or went.
+  int limbo_ = 0;              // Cells in it.
 
   Ledger ledger_;
-  std::deque<JobKey> queue_;        // Open jobs that nobody holds; redone ones at the head.
-  std::deque<JobKey> alone_queue_;  // Those of them that must be alone on their worker.
+  std::deque<Ticket> queue_;        // Open jobs that nobody holds; redone ones at the head.
+  std::deque<Ticket> alone_queue_;  // Those of them that must be alone on their worker.
   std::vector<JobResult> results_;  // Closed, not yet returned by wait().
-  struct Start {
-    Place* place;
-    ProcessKey key;
-  };
-  std::deque<Start> starts_;  // Asked for by the supervisor, not yet carried out.
-  bool spent_ = false;        // The supervisor has given up.
+  std::map<std::uint64_t, JobResult> early_;  // With `ordered`: closed before their turn.
+  std::uint64_t next_serial_ = 0;
+  RestartIntensity budget_;
+  PoolStatistics statistics_;
+  int unready_deaths_ = 0;  // Of processes that had not warmed up.
   std::string last_death_;
-  TreeLogic supervisor_;
   std::optional<Error> failure_;  // Set once: no job runs any more.
-
-  std::vector<pollfd> polls_;
-  std::unique_ptr<AnswerBuffer> buffer_ = std::make_unique<AnswerBuffer>();
+  Zygotes zygotes_;               // Last: its destructor ends all processes.
 };
 
 }  // namespace crashworthy

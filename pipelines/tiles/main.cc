@@ -232,7 +232,9 @@ Result<std::unique_ptr<Executor>> make_executor(const Settings& settings, const 
   options.intensity = settings.intensity;
   options.period = settings.period;
   options.deadline = settings.deadline;
-  return make_worker_pool(options, run, probe);
+  auto pool = make_worker_pool(options, run, probe);
+  if (!pool) return pool.error();
+  return std::unique_ptr<Executor>(*std::move(pool));
 }
 
 void watch_signals() {

@@ -115,7 +115,7 @@ bool Pipeline::hand_out_batch(bool partial) {
 void Pipeline::submit(std::uint64_t item, std::uint32_t part,
                       const std::vector<ImagePlace>& places) {
   ++in_flight_;
-  executor_.submit({item, part, pack(places)});
+  executor_.submit(Job{item, part, pack(places), 0, {}});
 }
 
 // ---- Results ----

@@ -1,0 +1,135 @@
+#include "harness/worker/frame.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <iterator>
+#include <utility>
+
+#include "harness/os/check.h"
+
+namespace crashworthy {
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+// Memory of a frame that goes back to the system with it, instead of waiting for the next one.
+constexpr std::uint64_t kLargeFrame = std::uint64_t{16} << 20;
+
+std::uint64_t whole_pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+// What a frame of `bytes` bytes occupies, with its guard page.
+std::uint64_t extent_of(std::uint64_t bytes) { return whole_pages(bytes) + kPage; }
+
+}  // namespace
+
+struct Frame::Owner {
+  std::shared_ptr<FrameArena> arena;
+  FrameRef ref;
+
+  Owner(std::shared_ptr<FrameArena> of, FrameRef which) : arena(std::move(of)), ref(which) {}
+  Owner(const Owner&) = delete;
+  Owner& operator=(const Owner&) = delete;
+  ~Owner() {
+    if (ref.bytes > 0) arena->release(ref.region, ref.offset, extent_of(ref.bytes));
+  }
+};
+
+std::byte* Frame::data() const {
+  return owner_ ? owner_->arena->at(owner_->ref.region, owner_->ref.offset) : nullptr;
+}
+
+FrameRef Frame::ref() const { return owner_ ? owner_->ref : FrameRef{}; }
+
+FrameArena::FrameArena(SharedMemory memory, std::size_t regions, std::size_t region_bytes)
+    : memory_(std::move(memory)), region_bytes_(region_bytes), free_(regions) {
+  for (Extents& extents : free_) extents.emplace(0, region_bytes);
+}
+
+Result<std::shared_ptr<FrameArena>> FrameArena::create(std::size_t regions,
+                                                       std::size_t region_bytes) {
+  const std::size_t rounded = whole_pages(region_bytes);
+  auto memory = SharedMemory::create("crashworthy-frames", regions * rounded);
+  if (!memory) return memory.error();
+  return std::shared_ptr<FrameArena>(new FrameArena(*std::move(memory), regions, rounded));
+}
+
+Frame FrameArena::allocate(std::uint32_t region, std::size_t bytes) {
+  CRASHWORTHY_CHECK(bytes > 0 && region < free_.size(), bytes, region);
+  if (bytes > region_bytes_) return {};
+  const std::uint64_t length = extent_of(bytes);
+  const std::lock_guard lock(mutex_);
+  Extents& extents = free_[region];
+  for (auto extent = extents.begin(); extent != extents.end(); ++extent) {
+    const auto [offset, room] = *extent;
+    if (room < length) continue;
+    extents.erase(extent);
+    if (room > length) extents.emplace(offset + length, room - length);
+    return Frame(
+        std::make_shared<Frame::Owner>(shared_from_this(), FrameRef{region, 0, offset, bytes}));
+  }
+  return {};
+}
+
+void FrameArena::shrink(Frame& frame, std::size_t bytes) {
+  if (!frame) return;
+  FrameRef& ref = frame.owner_->ref;
+  CRASHWORTHY_CHECK(frame.owner_.use_count() == 1 && bytes <= ref.bytes, bytes, ref.bytes);
+  if (bytes == 0) {
+    frame = Frame();
+    return;
+  }
+  const std::uint64_t kept = extent_of(bytes);
+  const std::uint64_t length = extent_of(std::exchange(ref.bytes, bytes));
+  if (kept < length) release(ref.region, ref.offset + kept, length - kept);
+}
+
+void FrameArena::release(std::uint32_t region, std::uint64_t offset, std::uint64_t length) {
+  // Before anybody else may take it. Should it fail, the memory waits for the next frame there.
+  if (length > kLargeFrame) {
+    ::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                static_cast<off_t>(region * region_bytes_ + offset), static_cast<off_t>(length));
+  }
+  const std::lock_guard lock(mutex_);
+  Extents& extents = free_[region];
+  const auto next = extents.lower_bound(offset);
+  CRASHWORTHY_CHECK(next == extents.end() || offset + length <= next->first, region, offset);
+  auto merged = extents.emplace_hint(next, offset, length);
+  if (next != extents.end() && offset + length == next->first) {
+    merged->second += next->second;
+    extents.erase(next);
+  }
+  if (merged == extents.begin()) return;
+  const auto before = std::prev(merged);
+  CRASHWORTHY_CHECK(before->first + before->second <= offset, region, offset);
+  if (before->first + before->second == offset) {
+    before->second += merged->second;
+    extents.erase(merged);
+  }
+}
+
+std::span<std::byte> FrameArena::view(const FrameRef& ref) const {
+  if (ref.region >= free_.size() || ref.offset > region_bytes_ ||
+      ref.bytes > region_bytes_ - ref.offset) {
+    return {};
+  }
+  return {at(ref.region, ref.offset), ref.bytes};
+}
+
+void FrameArena::seal_all() {
+  memory_.close_descriptor();
+  const int refused = ::mprotect(memory_.data(), memory_.size(), PROT_READ);
+  CRASHWORTHY_CHECK(refused == 0, errno);
+}
+
+void FrameArena::protect(const FrameRef& ref, int protection) const {
+  const std::span<std::byte> bytes = view(ref);
+  if (bytes.empty()) return;
+  const int refused = ::mprotect(bytes.data(), whole_pages(bytes.size()), protection);
+  CRASHWORTHY_CHECK(refused == 0, errno, ref.region, ref.offset, ref.bytes);
+}
+
+void FrameArena::unseal(const FrameRef& ref) const { protect(ref, PROT_READ | PROT_WRITE); }
+void FrameArena::seal(const FrameRef& ref) const { protect(ref, PROT_READ); }
+
+}  // namespace crashworthy

@@ -1,0 +1,95 @@
+// Frames: pixels, or any bytes, in shared memory. They pass between the coordinator and its workers
+// by name and are never copied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "harness/os/result.h"
+#include "harness/os/shared_memory.h"
+
+namespace crashworthy {
+
+// The name of a frame: valid in every process of the executor that gave it, for as long as somebody
+// holds the Frame. Plain data, so it may stand in a job's arguments or in another frame.
+struct FrameRef {
+  std::uint32_t region = 0;
+  std::uint32_t reserved = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+};
+
+class FrameArena;
+
+// A shared hold on a frame of the arena; the last one gives the memory back. Empty when made by
+// default. Copies may live in different threads. Outlives the executor that gave it.
+class Frame {
+ public:
+  Frame() = default;
+  explicit operator bool() const { return owner_ != nullptr; }
+  // What the frame held before is still in it; who takes a frame writes all of what he hands on.
+  std::byte* data() const;
+  std::size_t size() const { return ref().bytes; }
+  FrameRef ref() const;
+
+ private:
+  friend class FrameArena;
+  struct Owner;
+  explicit Frame(std::shared_ptr<Owner> owner) : owner_(std::move(owner)) {}
+  std::shared_ptr<Owner> owner_;
+};
+
+// One anonymous shared mapping, cut into equal regions, each written by one process at most. Takes
+// memory only where it is touched.
+//
+// Between two frames lies a guard page that is part of neither: in a worker, who may write to its
+// leased frames alone, an overrun ends there. Safe from any thread. Held by shared_ptr, since
+// frames keep it alive.
+class FrameArena : public std::enable_shared_from_this<FrameArena> {
+ public:
+  // `region_bytes` is rounded up to whole pages.
+  static Result<std::shared_ptr<FrameArena>> create(std::size_t regions, std::size_t region_bytes);
+
+  std::size_t region_bytes() const { return region_bytes_; }
+
+  // The lowest free place of the region that has room for `bytes` (at least 1); an empty Frame when
+  // there is none.
+  Frame allocate(std::uint32_t region, std::size_t bytes);
+  // Gives back what of `frame`, of which nobody else has a copy, lies beyond its first `bytes`
+  // bytes; 0 gives back all.
+  void shrink(Frame& frame, std::size_t bytes);
+
+  // The bytes of a frame in this process. A reference that leaves its region is answered by an
+  // empty span.
+  std::span<std::byte> view(const FrameRef& ref) const;
+
+  // In a worker process: makes the whole arena read-only for it, or the pages of one frame
+  // writable, or read-only again. A bug if the kernel refuses.
+  void seal_all();
+  void unseal(const FrameRef& ref) const;
+  void seal(const FrameRef& ref) const;
+
+ private:
+  friend class Frame;
+  friend struct Frame::Owner;
+  using Extents = std::map<std::uint64_t, std::uint64_t>;  // Offset and length, in bytes.
+
+  FrameArena(SharedMemory memory, std::size_t regions, std::size_t region_bytes);
+  void release(std::uint32_t region, std::uint64_t offset, std::uint64_t length);
+  std::byte* at(std::uint32_t region, std::uint64_t offset) const {
+    return memory_.data() + region * region_bytes_ + offset;
+  }
+  void protect(const FrameRef& ref, int protection) const;
+
+  SharedMemory memory_;
+  const std::size_t region_bytes_;
+  std::mutex mutex_;           // Guards `free_`.
+  std::vector<Extents> free_;  // By region; neighbours are merged.
+};
+
+}  // namespace crashworthy

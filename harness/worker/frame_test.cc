@@ -1,0 +1,132 @@
+// Frames: the allocator gives every byte to one frame at a time and gets all of it back; in a
+// worker only what is unsealed can be written.
+#include "harness/worker/frame.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <deque>
+
+#include "harness/os/random.h"
+
+namespace crashworthy {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+
+std::shared_ptr<FrameArena> arena_of(std::size_t regions, std::size_t pages) {
+  return FrameArena::create(regions, pages * kPage).value();
+}
+
+TEST(Frames, LieWithinTheirRegionWithAGuardPageBetween) {
+  const auto arena = arena_of(2, 8);
+  const Frame first = arena->allocate(1, 1);
+  const Frame second = arena->allocate(1, kPage);
+  const Frame third = arena->allocate(1, kPage + 1);
+  EXPECT_EQ(first.ref().offset, 0u);
+  EXPECT_EQ(second.ref().offset, 2 * kPage);
+  EXPECT_EQ(third.ref().offset, 4 * kPage);
+  EXPECT_FALSE(arena->allocate(1, 1)) << "7 of 8 pages are taken, and one needs two";
+  EXPECT_TRUE(arena->allocate(0, 7 * kPage)) << "the other region is its own";
+  EXPECT_FALSE(arena->allocate(0, 8 * kPage)) << "there is no room for the guard";
+  EXPECT_EQ(arena->view(second.ref()).data(), second.data());
+  EXPECT_EQ(second.size(), kPage);
+}
+
+TEST(Frames, ReferencesThatLeaveTheirRegionAreEmpty) {
+  const auto arena = arena_of(1, 2);
+  EXPECT_EQ(arena->view({0, 0, 0, 2 * kPage}).size(), 2 * kPage);
+  EXPECT_TRUE(arena->view({0, 0, 1, 2 * kPage}).empty());
+  EXPECT_TRUE(arena->view({1, 0, 0, 1}).empty());
+  EXPECT_TRUE(arena->view({0, 0, 3 * kPage, 0}).empty());
+  EXPECT_TRUE(arena->view({0, 0, ~std::uint64_t{0}, 2}).empty());
+  EXPECT_EQ(Frame().size(), 0u);
+  EXPECT_EQ(Frame().data(), nullptr);
+}
+
+TEST(Frames, ShrinkingGivesBackTheRest) {
+  const auto arena = arena_of(1, 16);
+  Frame frame = arena->allocate(0, 15 * kPage);
+  EXPECT_FALSE(arena->allocate(0, 1));
+  arena->shrink(frame, 10);
+  EXPECT_EQ(frame.size(), 10u);
+  const Frame rest = arena->allocate(0, 13 * kPage);
+  ASSERT_TRUE(rest);
+  EXPECT_EQ(rest.ref().offset, 2 * kPage);
+  arena->shrink(frame, 0);
+  EXPECT_FALSE(frame);
+  EXPECT_EQ(arena->allocate(0, 1).ref().offset, 0u);
+}
+
+// Against a map of which byte is whose.
+TEST(Frames, NeverShareAByteAndAllComesBack) {
+  constexpr std::size_t kPages = 64;
+  const auto arena = arena_of(1, kPages);
+  Random random(11);
+  std::deque<Frame> frames;
+  for (int step = 0; step < 20'000; ++step) {
+    const bool take = random.below(3) != 0;
+    if (take) {
+      Frame frame = arena->allocate(0, 1 + random.below(5 * kPage));
+      if (frame && random.below(2) == 0) arena->shrink(frame, 1 + random.below(frame.size()));
+      if (frame) frames.push_back(std::move(frame));
+    } else if (!frames.empty()) {
+      frames.erase(frames.begin() + static_cast<std::ptrdiff_t>(random.below(frames.size())));
+    }
+    std::vector<int> owner(kPages, 0);
+    for (const Frame& frame : frames) {
+      const std::size_t first = frame.ref().offset / kPage;
+      const std::size_t pages = (frame.size() + kPage - 1) / kPage + 1;
+      ASSERT_LE(first + pages, kPages);
+      for (std::size_t i = first; i < first + pages; ++i) ASSERT_EQ(owner[i]++, 0) << step;
+    }
+  }
+  frames.clear();
+  EXPECT_TRUE(arena->allocate(0, (kPages - 1) * kPage)) << "what was given back is one again";
+}
+
+TEST(Frames, OutliveTheHandleThatMadeThem) {
+  Frame frame;
+  {
+    const auto arena = arena_of(1, 4);
+    frame = arena->allocate(0, 100);
+    std::memset(frame.data(), 7, 100);
+  }
+  EXPECT_EQ(frame.data()[99], std::byte{7});
+}
+
+// The signal that a child dies of when it writes to `offset` of an arena in which only `frame` is
+// unsealed; 0: it lives.
+int death_by_writing(FrameArena& arena, const FrameRef& unsealed, std::byte* target) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    arena.seal_all();
+    arena.unseal(unsealed);
+    *static_cast<volatile std::byte*>(target) = std::byte{1};
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+TEST(Frames, OnlyTheUnsealedOneCanBeWritten) {
+  const auto arena = arena_of(2, 8);
+  const Frame before = arena->allocate(0, kPage);
+  const Frame mine = arena->allocate(0, 2 * kPage - 10);
+  const Frame other = arena->allocate(1, kPage);
+  EXPECT_EQ(death_by_writing(*arena, mine.ref(), mine.data()), 0);
+  EXPECT_EQ(mine.data()[0], std::byte{1});
+  EXPECT_EQ(death_by_writing(*arena, mine.ref(), mine.data() + mine.size() - 1), 0);
+  EXPECT_EQ(death_by_writing(*arena, mine.ref(), mine.data() + 2 * kPage), SIGSEGV)
+      << "its guard page";
+  EXPECT_EQ(death_by_writing(*arena, mine.ref(), mine.data() - 1), SIGSEGV) << "the one before";
+  EXPECT_EQ(death_by_writing(*arena, mine.ref(), before.data()), SIGSEGV);
+  EXPECT_EQ(death_by_writing(*arena, mine.ref(), other.data()), SIGSEGV);
+}
+
+}  // namespace
+}  // namespace crashworthy

@@ -1,0 +1,107 @@
+// Who watches whom, and what is known of a death before it is proved.
+#include <algorithm>
+#include <utility>
+
+#include "harness/worker/worker_pool.h"
+
+namespace crashworthy {
+namespace {
+
+std::uint64_t entry_of(std::uint32_t generation, std::uint32_t cell) {
+  return std::uint64_t{generation} << 32 | (cell + 1);
+}
+
+}  // namespace
+
+// Whether the process's lease says that it was executing the job. True once the process is dead.
+bool WorkerPool::begun(const Process& process, const Held& held) const {
+  const Lease& lease = memory_.cell(process.cell).lease;
+  return lease.executing.load(std::memory_order_seq_cst) == held.position + 1 &&
+         lease.source.load(std::memory_order_acquire) == held.source;
+}
+
+WorkerPool::Unit WorkerPool::unit_of(const Held& held) const {
+  const Job& job = ledger_.job(held.ticket);
+  return {job.item, job.part, ledger_.executions(held.ticket) + 1};
+}
+
+// Who is executing what the dead process was executing; perhaps he seems dead himself.
+WorkerPool::Process* WorkerPool::heir(const Process& dead, const Held& held) {
+  for (Process& process : processes_) {
+    if (!process.alive() || process.cell == dead.cell || process.cell == held.source) continue;
+    if (begun(process, held)) return &process;
+  }
+  return nullptr;
+}
+
+void WorkerPool::hand_over(Process& heir, const Process& dead, Held held) {
+  heir.heir_of = dead.cell;
+  ledger_.take_back(held.ticket, true);
+  ledger_.lend(held.ticket, {heir.cell, heir.generation, held.position});
+  held.output = Frame();  // The heir has its own.
+  heir.held.push_front(std::move(held));
+}
+
+// Every worker is guarded by one spare, and spares have about as many workers each. Who is guarded
+// already stays with his spare unless that has two more than another.
+void WorkerPool::assign_guards() {
+  if (!guarding_ || !std::exchange(guards_stale_, false)) return;
+  std::vector<Process*> spares;
+  for (Process& process : processes_) {
+    if (process.state == State::kSpare) spares.push_back(&process);
+  }
+  std::vector<std::vector<std::uint64_t>> guards(processes_.size());
+  const auto least = [&] {
+    return *std::min_element(spares.begin(), spares.end(), [&](Process* a, Process* b) {
+      return guards[a->cell].size() < guards[b->cell].size();
+    });
+  };
+  const std::size_t active = static_cast<std::size_t>(
+      std::count_if(processes_.begin(), processes_.end(),
+                    [](const Process& process) { return process.state == State::kActive; }));
+  const std::size_t share =
+      spares.empty() ? 0 : std::min(kMaxGuarded, (active + spares.size() - 1) / spares.size());
+  for (const bool keep : {true, false}) {
+    for (Process& process : processes_) {
+      if (process.state != State::kActive) continue;
+      if (keep) {
+        const bool stays = process.guard && processes_[*process.guard].state == State::kSpare &&
+                           guards[*process.guard].size() < share;
+        if (!stays) process.guard.reset();
+      } else if (!process.guard && !spares.empty() && guards[least()->cell].size() < kMaxGuarded) {
+        process.guard = least()->cell;
+      } else {
+        continue;
+      }
+      if (process.guard) {
+        guards[*process.guard].push_back(entry_of(process.generation, process.cell));
+      }
+    }
+  }
+  for (Process* spare : spares) {
+    if (spare->guards == guards[spare->cell]) continue;
+    spare->guards = std::move(guards[spare->cell]);
+    auto& desk = memory_.desk(spare->cell).guarded;
+    for (std::size_t i = 0; i < desk.size(); ++i) {
+      desk[i].store(i < spare->guards.size() ? spare->guards[i] : 0, std::memory_order_release);
+    }
+    call(spare->cell);
+  }
+}
+
+// The guards of active workers tell the coordinator, too. True when somebody was found dead.
+bool WorkerPool::look_for_the_dead() {
+  if (!guarding_) return false;
+  bool any = false;
+  for (Process& process : processes_) {
+    if (process.state != State::kActive) continue;
+    if (!owner_is_dead(guard_word(memory_.cell(process.cell)).load(std::memory_order_acquire))) {
+      continue;
+    }
+    suspect(process);
+    any = true;
+  }
+  return any;
+}
+
+}  // namespace crashworthy

@@ -1,0 +1,83 @@
+// What passes between the coordinator and one worker: two rings of fixed records, each with one
+// writer, and the way either side sleeps until the other has written.
+//
+// The writer's memory is read-only to the reader, so the reader can tell the writer nothing here: a
+// position is written again only when its reader is known to be done with it (the coordinator
+// counts the jobs that it has given out). A record is there whole or not at all, whatever kills its
+// writer: its stamp is written last. A reader that may be overtaken by the writer (a spare reads
+// the orders of the worker that it guards) sees so by the stamp, after it has copied.
+//
+// `Atomic` is std::atomic but in tests, which try all interleavings. Stores release and loads
+// acquire, so no fence is needed; what must not pass a later load is seq_cst.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+namespace crashworthy {
+
+// A record at a position of a ring. Positions count from 0 and never begin anew.
+template <template <typename> typename Atomic, std::size_t kWords>
+class StampedRecord {
+ public:
+  using Words = std::array<std::uint64_t, kWords>;
+
+  // Nobody reads the position that was here before any more, or whoever does looks at the stamp
+  // again.
+  void write(std::uint64_t position, const Words& words) {
+    stamp_.store(0, std::memory_order_release);
+    for (std::size_t i = 0; i < kWords; ++i) {
+      words_[i].store(words[i], std::memory_order_release);
+    }
+    stamp_.store(position + 1, std::memory_order_seq_cst);
+  }
+
+  bool holds(std::uint64_t position) const {
+    return stamp_.load(std::memory_order_seq_cst) == position + 1;
+  }
+  // Whether something else than `position`, or what was here one round before it, is here: only a
+  // writer beside itself leaves that.
+  bool is_foreign(std::uint64_t position, std::uint64_t ring_size) const {
+    const std::uint64_t stamp = stamp_.load(std::memory_order_acquire);
+    return stamp != 0 && stamp != position + 1 && stamp + ring_size != position + 1;
+  }
+
+  // A copy of the record at `position`; empty while it is not, or no longer, here.
+  std::optional<Words> read(std::uint64_t position) const {
+    if (!holds(position)) return std::nullopt;
+    Words words;
+    for (std::size_t i = 0; i < kWords; ++i) {
+      words[i] = words_[i].load(std::memory_order_acquire);
+    }
+    if (!holds(position)) return std::nullopt;
+    return words;
+  }
+
+ private:
+  Atomic<std::uint64_t> stamp_{0};
+  std::array<Atomic<std::uint64_t>, kWords> words_{};
+};
+
+// One side sleeps until the other calls. `flag` is the sleeper's memory, `signal` the caller's: a
+// call is never missed, because either the sleeper sees the new signal, or the caller the flag.
+//
+//   sleeper: fall_asleep(flag); if signal is still what it was: wait on it; wake_up(flag).
+//   caller:  write what there is to see; if call(signal, flag): wake the sleeper.
+template <template <typename> typename Atomic>
+void fall_asleep(Atomic<std::uint32_t>& flag) {
+  flag.store(1, std::memory_order_seq_cst);
+}
+template <template <typename> typename Atomic>
+void wake_up(Atomic<std::uint32_t>& flag) {
+  flag.store(0, std::memory_order_release);
+}
+template <template <typename> typename Atomic>
+[[nodiscard]] bool call(Atomic<std::uint32_t>& signal, const Atomic<std::uint32_t>& flag) {
+  signal.fetch_add(1, std::memory_order_seq_cst);
+  return flag.load(std::memory_order_seq_cst) != 0;
+}
+
+}  // namespace crashworthy

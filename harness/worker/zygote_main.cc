@@ -1,0 +1,222 @@
+#include "harness/worker/zygote_main.h"
+
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <utility>
+
+#include "harness/os/check.h"
+#include "harness/os/pidfd.h"
+#include "harness/worker/zygote_wire.h"
+
+namespace crashworthy {
+
+void settle_in() {
+  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+namespace {
+
+using Kind = ZygoteReport::Kind;
+
+class ZygoteProcess {
+ public:
+  ZygoteProcess(const ZygoteBody& body, UniqueFd socket, UniqueFd coordinator, UniqueFd twin)
+      : body_(body),
+        socket_(std::move(socket)),
+        coordinator_(std::move(coordinator)),
+        twin_(std::move(twin)) {}
+
+  [[noreturn]] void run() {
+    // Away from the terminal's signals: whether Ctrl-C ends the workers is the coordinator's
+    // matter.
+    ::setpgid(0, 0);
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // What workers leave behind comes to us, and is ended.
+    settle_in();
+    listen_to_children();
+    tell({static_cast<std::uint32_t>(Kind::kReady), 0, 0, ::getpid(), 0});
+    for (;;) {
+      std::array<pollfd, 3> polls{pollfd{socket_.get(), POLLIN, 0},
+                                  pollfd{children_.get(), POLLIN, 0},
+                                  pollfd{coordinator_.get(), POLLIN, 0}};
+      if (::poll(polls.data(), polls.size(), -1) < 0) continue;  // By a signal.
+      if (polls[2].revents != 0) {
+        // Should the twin be stopped, it cannot see this itself.
+        if (twin_.valid()) [[maybe_unused]]
+          const auto sent = send_signal(twin_.get(), SIGKILL);
+        end();
+      }
+      if (polls[1].revents != 0) reap_all();
+      if (polls[0].revents != 0) take_requests();
+    }
+  }
+
+ private:
+  struct Child {
+    std::uint32_t cell;
+    std::uint32_t generation;
+  };
+
+  void listen_to_children() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, SIGCHLD);
+    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    children_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    CRASHWORTHY_CHECK(children_.valid(), errno);
+  }
+
+  [[noreturn]] void end() {
+    for (const auto& [pid, child] : workers_) ::kill(pid, SIGKILL);
+    for (const auto& [pid, child] : workers_) {
+      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
+    }
+    workers_.clear();
+    // Each round may bring the children of those that the last one has killed.
+    constexpr int kRounds = 100;
+    for (int i = 0; i < kRounds && kill_adopted(); ++i) {
+      while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
+      ::usleep(1000);
+    }
+    ::_exit(0);
+  }
+
+  // Waits for room: the coordinator reads soon, or is dead, and then so is the socket.
+  void tell(const ZygotePacket& packet, int descriptor = -1) {
+    if (send_packet(socket_.get(), &packet, sizeof packet, descriptor, true) != 0) end();
+  }
+
+  void take_requests() {
+    for (;;) {
+      ZygoteRequest request;
+      UniqueFd passed;
+      switch (receive_packet(socket_.get(), &request, sizeof request, passed)) {
+        case Packet::kNothing:
+          return;
+        case Packet::kClosed:
+          end();
+        case Packet::kWhole:
+          if (request.kind == ZygoteRequestKind::kTwin) {
+            fork_twin(std::move(passed));
+          } else {
+            fork_worker({request.cell, request.generation});
+          }
+      }
+    }
+  }
+
+  void fork_worker(const Child& child) {
+    std::fflush(nullptr);
+    const pid_t zygote = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid == 0) become_worker(zygote, child.cell);
+    ZygotePacket packet{static_cast<std::uint32_t>(Kind::kFailed), child.cell, child.generation, 0,
+                        errno};
+    if (pid < 0) return tell(packet);
+    auto pidfd = open_pidfd(pid);  // Not reaped yet: the pid is still its own.
+    if (!pidfd) {
+      packet.value = pidfd.error().sys_errno;
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, nullptr, 0);
+      return tell(packet);
+    }
+    workers_.emplace(pid, child);
+    packet.kind = static_cast<std::uint32_t>(Kind::kStarted);
+    packet.pid = pid;
+    packet.value = 0;
+    tell(packet, pidfd->get());
+  }
+
+  [[noreturn]] void become_worker(pid_t zygote, std::uint32_t cell) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // It may have died before the line above: then no signal will ever come.
+    if (::getppid() != zygote) ::_exit(0);
+    ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+    settle_in();
+    socket_.reset();
+    children_.reset();
+    coordinator_.reset();
+    twin_.reset();
+    body_.worker(cell);
+    ::_exit(0);
+  }
+
+  void fork_twin(UniqueFd socket) {
+    std::fflush(nullptr);
+    auto self = open_pidfd(::getpid());
+    const pid_t pid = self ? ::fork() : -1;
+    if (pid == 0) {
+      socket_.reset();
+      children_.reset();
+      twin_.reset();
+      run_zygote(body_, std::move(socket), std::move(coordinator_), *std::move(self));
+    }
+    ZygotePacket packet{static_cast<std::uint32_t>(Kind::kTwin), 0, 0, pid, 0};
+    auto pidfd = pid > 0 ? open_pidfd(pid) : Result<UniqueFd>(system_error("fork", errno));
+    if (!pidfd) {
+      packet = {static_cast<std::uint32_t>(Kind::kFailed), kNoCell, 0, 0, pidfd.error().sys_errno};
+      return tell(packet);
+    }
+    twin_ = *std::move(pidfd);
+    tell(packet, twin_.get());
+  }
+
+  void reap_all() {
+    signalfd_siginfo info{};
+    while (::read(children_.get(), &info, sizeof info) > 0) continue;
+    for (;;) {
+      int raw = 0;
+      const pid_t pid = ::waitpid(-1, &raw, WNOHANG);
+      if (pid <= 0) return;
+      const auto found = workers_.find(pid);
+      if (found == workers_.end()) continue;  // The twin, or what a worker left behind.
+      const Child child = found->second;
+      workers_.erase(found);
+      kill_adopted();
+      tell({static_cast<std::uint32_t>(Kind::kEnded), child.cell, child.generation, pid, raw});
+    }
+  }
+
+  // Children that we have not forked are what dead workers have left. True when there was any.
+  bool kill_adopted() {
+    bool any = false;
+    const auto twin = twin_.valid() ? pid_of(twin_.get()) : Result<pid_t>(0);
+    std::ifstream list("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+    for (pid_t pid = 0; list >> pid;) {
+      if (workers_.count(pid) != 0 || (twin && *twin == pid)) continue;
+      ::kill(pid, SIGKILL);
+      any = true;
+    }
+    return any;
+  }
+
+  const ZygoteBody& body_;
+  UniqueFd socket_;
+  UniqueFd coordinator_;
+  UniqueFd twin_;
+  UniqueFd children_;  // SIGCHLD.
+  std::map<pid_t, Child> workers_;
+};
+
+}  // namespace
+
+void run_zygote(const ZygoteBody& body, UniqueFd socket, UniqueFd coordinator,
+                UniqueFd twin) noexcept {
+  ZygoteProcess(body, std::move(socket), std::move(coordinator), std::move(twin)).run();
+}
+
+}  // namespace crashworthy
