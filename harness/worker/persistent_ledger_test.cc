@@ -313,7 +313,7 @@ std::string mangle(std::string file, Random& random) {
 TEST_F(LedgerFile, AMangledFileNeverYieldsAWrongRecord) {
   const std::string file = make_file();
   int opened = 0;
-  const int cases = count_of(3'000, 300'000);
+  const int cases = count_of(3'000, 100'000);
   for (int i = 0; i < cases; ++i) {
     SCOPED_TRACE(i);
     Random random(derive_seed(1, "mangle", static_cast<std::uint64_t>(i)));
