@@ -87,12 +87,13 @@ class PersistentLedger {
   // PersistentLedgers of this one, until this object and all inherited copies of its descriptor
   // are gone. A record that is cut off at the end, as by a crash, is removed: cut_bytes() tells.
   //
-  // Fails, with the file untouched, with
+  // Fails, with no record touched, with
   // - kUsage: somebody else has it; it was made for another identity, by a newer version, or is
   //   something else than a ledger;
   // - kCorrupt: it is damaged before its last record, or within its header; the hint says how to
-  //   keep what is before the damage;
-  // - kSystem.
+  //   keep what is before the damage. After a power cut this may also be the disk's having written
+  //   the records that were not synced in another order;
+  // - kSystem: a system call failed; `sys_errno` has ENOENT, EACCES, EROFS, ENOSPC, ...
   static Result<PersistentLedger> open(const std::filesystem::path& path, const Options& options);
 
   bool committed(const Key& key) const { return keys_.contains(key); }

@@ -1,6 +1,7 @@
 // The persistent ledger gives back exactly what was committed: after a crash at each byte of the
 // file; never a wrong record, whichever bit is flipped; and it leaves alone what is no ledger.
-// persistent_ledger_fault_test.cc has the faults from outside: death, full disks, other processes.
+// persistent_ledger_fault_test.cc has what the system does to it, persistent_ledger_process_test.cc
+// death and other processes.
 #include "harness/worker/persistent_ledger.h"
 
 #include <fcntl.h>

@@ -58,6 +58,12 @@ inline Options quick(const std::string& identity = "test") {
   return options;
 }
 
+inline Options with(Sync sync) {
+  Options options = quick();
+  options.sync = sync;
+  return options;
+}
+
 // A record with bytes of its own.
 struct Stored {
   Key key;
