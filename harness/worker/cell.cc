@@ -121,6 +121,9 @@ void CellMemory::reset(std::size_t index) {
 void CellMemory::write_order(std::size_t cell, std::uint64_t position, const Order& order,
                              std::string_view arguments) {
   CRASHWORTHY_CHECK(arguments.size() <= kMaxPayload, arguments.size());
+  Record& record = order_record(cell, position);
+  record.clear();
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // The bytes, too, come after.
   Words words{};
   words[0] = pair(static_cast<std::uint32_t>(order.kind), arguments.size());
   words[1] = pair(order.place, order.incarnation);
@@ -133,7 +136,7 @@ void CellMemory::write_order(std::size_t cell, std::uint64_t position, const Ord
   } else {
     std::memcpy(order_bytes(cell, position), arguments.data(), arguments.size());
   }
-  order_record(cell, position).write(position, words);
+  record.write(position, words);
 }
 
 bool CellMemory::has_order(std::size_t cell, std::uint64_t position) const {
@@ -152,6 +155,7 @@ std::optional<Order> CellMemory::read_order(std::size_t cell, std::uint64_t posi
   arguments.assign(within ? reinterpret_cast<const char*>(&w[kOrderWords])
                           : reinterpret_cast<const char*>(order_bytes(cell, position)),
                    size);
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // The bytes were read before.
   if (!within && !record.holds(position)) return std::nullopt;
   return Order{static_cast<OrderKind>(high(w[0])),
                high(w[1]),

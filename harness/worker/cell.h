@@ -21,6 +21,7 @@
 #include "harness/os/result.h"
 #include "harness/os/shared_memory.h"
 #include "harness/worker/executor.h"
+#include "harness/worker/lease.h"
 #include "harness/worker/ring.h"
 
 namespace crashworthy {
@@ -94,17 +95,7 @@ struct Desk {
   alignas(64) std::array<std::atomic<std::uint64_t>, kMaxGuarded> guarded{};
 };
 
-// What a process executes now. Written by it right before and after; true once it is dead.
-//
-// Who takes over begins his lease first and then looks at the generation of the dead process's
-// card; the coordinator, when the death is proved, clears that first and then looks at the lease.
-// So either the one declines, or the other knows who is executing the job.
-struct Lease {
-  std::atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`; 0: nothing.
-  std::atomic<std::uint32_t> source{0};
-  std::atomic<std::uint32_t> attempt{0};
-  std::atomic<std::int64_t> started_ns{0};
-};
+using Lease = BasicLease<std::atomic>;
 
 // The memory of the process in a cell.
 struct Cell {

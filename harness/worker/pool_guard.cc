@@ -15,9 +15,7 @@ std::uint64_t entry_of(std::uint32_t generation, std::uint32_t cell) {
 
 // Whether the process's lease says that it was executing the job. True once the process is dead.
 bool WorkerPool::begun(const Process& process, const Held& held) const {
-  const Lease& lease = memory_.cell(process.cell).lease;
-  return lease.executing.load(std::memory_order_seq_cst) == held.position + 1 &&
-         lease.source.load(std::memory_order_acquire) == held.source;
+  return executes(memory_.cell(process.cell).lease, held.source, held.position);
 }
 
 WorkerPool::Unit WorkerPool::unit_of(const Held& held) const {

@@ -343,7 +343,7 @@ void WorkerPool::check_orphans() {
 
 // The proof of a death: nothing of the process writes any more.
 void WorkerPool::on_end(Process& process, WaitStatus status) {
-  memory_.desk(process.cell).card.generation.store(0, std::memory_order_seq_cst);  // See Lease.
+  forbid_take_over(memory_.desk(process.cell).card.generation);
   collect();  // What it, or an heir, finished is finished.
   if (failure_) return;
   ++statistics_.worker_deaths;

@@ -25,10 +25,12 @@ class StampedRecord {
  public:
   using Words = std::array<std::uint64_t, kWords>;
 
-  // Nobody reads the position that was here before any more, or whoever does looks at the stamp
-  // again.
+  // No position is here any more: before anything is written, here or to what belongs to the
+  // record. Nobody reads what was here before any more, or whoever does looks at the stamp again.
+  void clear() { stamp_.store(0, std::memory_order_release); }
+
   void write(std::uint64_t position, const Words& words) {
-    stamp_.store(0, std::memory_order_release);
+    clear();
     for (std::size_t i = 0; i < kWords; ++i) {
       words_[i].store(words[i], std::memory_order_release);
     }

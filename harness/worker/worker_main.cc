@@ -114,7 +114,7 @@ class Worker {
         call_coordinator();
         return true;
       case OrderKind::kJob:
-        begin_lease(number_, position, order->attempt);
+        begin_lease(cell_.lease, number_, position, order->attempt, now_ns());
         execute(*order, {number_, generation_, position}, who_, order->attempt,
                 {region_of(number_), 0, order->output_offset, order->output_bytes});
         if (waiting_.size() >= setup_.batch) flush();
@@ -153,7 +153,7 @@ class Worker {
     setup_.frames->unseal(frame);
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
-    cell_.lease.executing.store(0, std::memory_order_release);
+    end_lease(cell_.lease);
     Completion completion{CompletionKind::kJob,
                           source.cell,
                           source.generation,
@@ -171,14 +171,6 @@ class Worker {
     } else {
       waiting_.push_back({completion, std::move(output), frame});
     }
-  }
-
-  void begin_lease(std::uint32_t source, std::uint64_t position, std::uint32_t attempt) {
-    Lease& lease = cell_.lease;
-    lease.source.store(source, std::memory_order_release);
-    lease.attempt.store(attempt, std::memory_order_release);
-    lease.started_ns.store(now_ns(), std::memory_order_release);
-    lease.executing.store(position + 1, std::memory_order_seq_cst);
   }
 
   // ---- Results ----
@@ -241,9 +233,8 @@ class Worker {
         (heir_.incarnation != 0 || order->output_bytes > desk_.card.takeover_bytes.load())) {
       return call_coordinator();
     }
-    begin_lease(source, executing - 1, attempt);
-    if (card.generation.load(std::memory_order_seq_cst) != generation) {
-      cell_.lease.executing.store(0, std::memory_order_release);
+    begin_lease(cell_.lease, source, executing - 1, attempt, now_ns());
+    if (!may_take_over(cell_.lease, card.generation, generation)) {
       publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
       return call_coordinator();
     }
