@@ -46,8 +46,7 @@ Ledger::Verdict Ledger::charge(Ticket ticket, bool alone, int max_deaths) {
   // Alone, so that no other job of the same process can have done the harm.
   charged.died_alone |= alone;
   charged.alone = true;
-  const bool convicted = charged.deaths >= max_deaths && charged.died_alone;
-  return convicted ? Verdict::kConvicted : Verdict::kRetryAlone;
+  return convicted(ticket, max_deaths) ? Verdict::kConvicted : Verdict::kRetryAlone;
 }
 
 std::optional<Ledger::Closed> Ledger::accept(Ticket ticket, const Holder& holder, JobOutput output,

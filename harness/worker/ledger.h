@@ -39,9 +39,8 @@ class Ledger {
   // Executions that have begun, as far as known, before the present one.
   std::uint32_t executions(Ticket ticket) const { return entry(ticket).executions; }
 
-  // One more execution had begun than take_back() told of; or one less.
+  // One more execution had begun than take_back() told of.
   void count_execution(Ticket ticket) { ++entry(ticket).executions; }
-  void uncount_execution(Ticket ticket) { --entry(ticket).executions; }
 
   // Gives the job, which nobody may hold, to `holder`.
   void lend(Ticket ticket, const Holder& holder);
@@ -53,6 +52,11 @@ class Ledger {
   // Convicted at the `max_deaths`-th, if one of those was alone; else its next execution must be
   // alone.
   Verdict charge(Ticket ticket, bool alone, int max_deaths);
+
+  // What charge() has said last.
+  bool convicted(Ticket ticket, int max_deaths) const {
+    return entry(ticket).deaths >= max_deaths && entry(ticket).died_alone;
+  }
 
   // True when the next execution must be alone on its worker.
   bool alone(Ticket ticket) const { return entry(ticket).alone; }

@@ -278,9 +278,7 @@ void WorkerPool::take_completion(Process& process, const Completion& completion,
     case CompletionKind::kDeclined:
       for (auto held = process.held.begin(); held != process.held.end(); ++held) {
         if (!is_of(*held, completion)) continue;
-        ledger_.take_back(held->ticket, false);
-        ledger_.uncount_execution(held->ticket);
-        requeue(held->ticket);
+        let_go(process, std::move(*held));
         process.held.erase(held);
         return;
       }
@@ -341,12 +339,13 @@ void WorkerPool::accept(Process& holder, std::deque<Held>::iterator held, const 
                         JobOutput output, Frame filled) {
   frames_->shrink(filled, output.frame_bytes);
   const bool taken_over = held->source != doer.cell;
-  if (taken_over) {
-    ++statistics_.take_overs;
-    processes_[held->source].died_in = unit_of(*held);
-  }
+  if (taken_over) ++statistics_.take_overs;
+  // If it was handed over, then hand_over() has noted that.
+  if (&holder != &doer) holder.died_in = unit_of(*held);
   const Holder claimed{holder.cell, holder.generation, held->position};
-  const std::uint32_t attempts = ledger_.executions(held->ticket) + (&holder == &doer ? 1 : 2);
+  // This one, and that of the dead holder.
+  const bool uncounted = &holder != &doer && !holder.counted;
+  const std::uint32_t attempts = ledger_.executions(held->ticket) + (uncounted ? 2 : 1);
   auto closed =
       ledger_.accept(held->ticket, claimed, std::move(output), std::move(filled), attempts);
   CRASHWORTHY_CHECK(closed.has_value(), claimed.cell, claimed.position);

@@ -32,9 +32,15 @@ WorkerPool::Process* WorkerPool::heir(const Process& dead, const Held& held) {
   return nullptr;
 }
 
-void WorkerPool::hand_over(Process& heir, const Process& dead, Held held) {
-  heir.heir_of = dead.cell;
-  ledger_.take_back(held.ticket, true);
+void WorkerPool::hand_over(Process& heir, Process& dead, Held held) {
+  if (!dead.counted) dead.died_in = unit_of(held);
+  count(dead, held.ticket);
+  pass(heir, std::move(held));
+}
+
+void WorkerPool::pass(Process& heir, Held held) {
+  heir.heir_of = held.source;
+  ledger_.take_back(held.ticket, false);
   ledger_.lend(held.ticket, {heir.cell, heir.generation, held.position});
   held.output = Frame();  // The heir has its own.
   heir.held.push_front(std::move(held));

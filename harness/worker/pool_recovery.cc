@@ -272,8 +272,7 @@ void WorkerPool::suspect(Process& process) {
   for (std::size_t i = process.held.size(); i-- > 0;) {
     Held& held = process.held[i];
     if (!begun(process, held)) {
-      ledger_.take_back(held.ticket, false);
-      requeue(held.ticket);
+      let_go(process, std::move(held));
     } else if (Process* taker = heir(process, held)) {
       // Its own output goes only when nobody can write there any more.
       process.takeover = std::move(held.output);
@@ -386,7 +385,7 @@ void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
   }
   Unit unit = process.died_in;
   for (const Held& held : process.held) {
-    if (begun(process, held)) unit = unit_of(held);
+    if (!process.counted && begun(process, held)) unit = unit_of(held);
   }
   probe_.emit_for(process.pid, ProbeEvent::kWorkerDied, process.who(), unit.item, unit.part,
                   unit.attempt, status.raw());
@@ -395,8 +394,7 @@ void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
 // Decides what becomes of the jobs that the dead process held. Those to be redone go to the head of
 // the queue, in their order.
 void WorkerPool::settle_held(Process& process, WaitStatus status) {
-  settle_taken_over(process, status);
-  count_take_over(process, status);
+  settle_elsewhere(process, status);
   auto held = std::exchange(process.held, {});
   for (; !held.empty(); held.pop_back()) {
     if (!put_back(process, status, held.back())) settle(process, status, std::move(held.back()));
@@ -413,73 +411,91 @@ bool WorkerPool::was_hung(const Process& process, WaitStatus status) const {
   return process.killed_ns - lease.started_ns.load() >= bound;
 }
 
-// What the dead process was executing when somebody took over: now it is known whether the job had
-// killed it. It cannot be convicted yet, for nobody takes over a job that the next death convicts.
-void WorkerPool::settle_taken_over(const Process& process, WaitStatus status) {
-  if (!self_inflicted(status) && !was_hung(process, status)) return;
-  for (const Process& heir : processes_) {
-    for (const Held& held : heir.held) {
-      if (heir.cell == process.cell || held.source != process.cell ||
-          held.source_generation != process.generation) {
-        continue;
-      }
-      ledger_.charge(held.ticket, ledger_.alone(held.ticket), options_.max_deaths);
-    }
-  }
+// Every execution counts once, whoever holds its job when it ends.
+void WorkerPool::count(Process& dead, Ticket ticket) {
+  if (!std::exchange(dead.counted, true)) ledger_.count_execution(ticket);
 }
 
-// A spare that died of what it was taking over, before anybody knew of its predecessor's death: the
-// job is still the predecessor's.
-void WorkerPool::count_take_over(const Process& process, WaitStatus status) {
-  const Lease& lease = memory_.cell(process.cell).lease;
-  const std::uint32_t source = lease.source.load();
-  if (source == process.cell || source >= processes_.size()) return;
-  for (const Held& held : processes_[source].held) {
-    if (held.source != source || !begun(process, held)) continue;
-    ledger_.count_execution(held.ticket);
-    if (self_inflicted(status) || was_hung(process, status)) {
-      ledger_.charge(held.ticket, true, options_.max_deaths);
+// What the dead process was executing while somebody else holds it: its heir, or, if it was a spare
+// that took over before anybody knew of its predecessor's death, that predecessor. Now it is known
+// whether the job had killed it. Should that convict it, a result of the heir comes first.
+void WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
+  const bool guilty = self_inflicted(status) || was_hung(process, status);
+  for (const Process& holder : processes_) {
+    for (const Held& held : holder.held) {
+      if (&holder == &process || !begun(process, held)) continue;
+      count(process, held.ticket);
+      const bool alone = held.source != process.cell || ledger_.alone(held.ticket);
+      if (guilty) ledger_.charge(held.ticket, alone, options_.max_deaths);
     }
   }
 }
 
 // A spare that died of what it had taken over, before it is known how its predecessor died: the two
 // are judged together, then. True if so.
-bool WorkerPool::put_back(const Process& process, WaitStatus status, Held& held) {
-  if (held.source == process.cell) return false;
+bool WorkerPool::put_back(Process& process, WaitStatus status, Held& held) {
+  const bool executing = begun(process, held);
+  const Ticket ticket = held.ticket;
+  if (!give_back(process, held)) return false;
+  if (!executing) return true;
+  count(process, ticket);
+  if (self_inflicted(status) || was_hung(process, status)) {
+    ledger_.charge(ticket, true, options_.max_deaths);
+  }
+  return true;
+}
+
+// Undoes hand_over(), if the death of the one before is not proved yet: how that died will decide.
+bool WorkerPool::give_back(const Process& heir, Held& held) {
+  if (held.source == heir.cell) return false;
   Process& before = processes_[held.source];
   if (before.state != State::kEnding || before.generation != held.source_generation) return false;
-  ledger_.take_back(held.ticket, false);  // The predecessor's was counted; it will be once more.
-  if (self_inflicted(status) || was_hung(process, status)) {
-    ledger_.charge(held.ticket, true, options_.max_deaths);
-  }
+  ledger_.take_back(held.ticket, false);
   ledger_.lend(held.ticket, {before.cell, before.generation, held.position});
   before.held.push_front(std::move(held));
   return true;
 }
 
-void WorkerPool::settle(const Process& process, WaitStatus status, Held held) {
-  const bool executing = begun(process, held);
-  const bool hung = was_hung(process, status);
-  const bool was_alone = ledger_.alone(held.ticket) || held.source != process.cell;
-  if (executing && options_.redeliver && options_.restart) {
-    if (Process* taker = heir(process, held)) {
-      const bool guilty = hung || self_inflicted(status);
-      if (guilty) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
-      return hand_over(*taker, process, std::move(held));
-    }
-  }
-  ledger_.take_back(held.ticket, executing);
-  if (!options_.restart || !options_.redeliver) {
-    return close(ledger_.close(held.ticket, JobOutcome::kLost, {}));
-  }
-  const bool guilty = executing && (hung || self_inflicted(status));
-  if (guilty && charge_and_convict(held.ticket, was_alone, hung, status)) return;
-  if (executing && out_of_retries(held.ticket)) return;
+// Of a job that the process does not execute, dead or alive. Another one may be executing it: two
+// that guarded the same worker.
+void WorkerPool::let_go(const Process& process, Held held) {
+  if (give_back(process, held)) return;
+  if (Process* taker = heir(process, held)) return pass(*taker, std::move(held));
+  ledger_.take_back(held.ticket, false);
   requeue(held.ticket);
 }
 
+void WorkerPool::settle(Process& process, WaitStatus status, Held held) {
+  const bool executing = begun(process, held);
+  if (!options_.restart || !options_.redeliver) {
+    ledger_.take_back(held.ticket, executing);
+    return close(ledger_.close(held.ticket, JobOutcome::kLost, {}));
+  }
+  if (!executing) return let_go(process, std::move(held));
+  const bool hung = was_hung(process, status);
+  const bool guilty = hung || self_inflicted(status);
+  const bool was_alone = ledger_.alone(held.ticket) || held.source != process.cell;
+  if (Process* taker = heir(process, held)) {
+    if (guilty) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
+    return hand_over(*taker, process, std::move(held));
+  }
+  ledger_.take_back(held.ticket, false);
+  count(process, held.ticket);
+  if (guilty && charge_and_convict(held.ticket, was_alone, hung, status)) return;
+  requeue(held.ticket);
+}
+
+// Unless it is over: it may have been charged while somebody was taking it over, who then did not
+// execute it.
 void WorkerPool::requeue(Ticket ticket) {
+  if (ledger_.convicted(ticket, options_.max_deaths)) {
+    JobOutput output;
+    output.failure = FailureReason::kPoison;
+    output.message =
+        "it killed its worker " + std::to_string(options_.max_deaths) + " times, at last alone";
+    return close(ledger_.close(ticket, JobOutcome::kPoisoned, std::move(output)));
+  }
+  if (out_of_retries(ticket)) return;
   (ledger_.alone(ticket) ? alone_queue_ : queue_).push_front(ticket);
 }
 

@@ -50,6 +50,7 @@ class WorkerPool final : public Pool {
   bool takes_over() const override { return guarding_; }
 
  private:
+  friend class PoolBooks;  // A test, which plays the processes itself.
   using Ticket = Ledger::Ticket;
 
   // A job that a process holds.
@@ -105,7 +106,8 @@ class WorkerPool final : public Pool {
     std::optional<std::uint32_t> guard;    // The spare that guards it.
     std::vector<std::uint64_t> guards;     // Whom it guards, as its desk says.
     std::optional<std::uint32_t> heir_of;  // The cell whose job it took over.
-    Unit died_in;                          // What an heir has finished in its place.
+    Unit died_in;                          // What an heir was given, or has finished.
+    bool counted = false;  // Dead, and what it was executing has one more execution.
 
     bool alive() const { return state != State::kFree && state != State::kLimbo; }
     ProbeIdentity who() const { return {static_cast<std::uint32_t>(*place), incarnation}; }
@@ -146,10 +148,12 @@ class WorkerPool final : public Pool {
   void on_end(Process& process, WaitStatus status);
   void tell_of_death(const Process& process, WaitStatus status);
   void settle_held(Process& process, WaitStatus status);
-  void settle(const Process& process, WaitStatus status, Held held);
-  void settle_taken_over(const Process& process, WaitStatus status);
-  void count_take_over(const Process& process, WaitStatus status);
-  bool put_back(const Process& process, WaitStatus status, Held& held);
+  void settle(Process& process, WaitStatus status, Held held);
+  void settle_elsewhere(Process& process, WaitStatus status);
+  void count(Process& dead, Ticket ticket);
+  bool put_back(Process& process, WaitStatus status, Held& held);
+  bool give_back(const Process& heir, Held& held);
+  void let_go(const Process& process, Held held);
   bool was_hung(const Process& process, WaitStatus status) const;
   void requeue(Ticket ticket);
   bool charge_and_convict(Ticket ticket, bool alone, bool hung, WaitStatus status);
@@ -172,7 +176,8 @@ class WorkerPool final : public Pool {
   bool begun(const Process& process, const Held& held) const;
   Unit unit_of(const Held& held) const;
   Process* heir(const Process& dead, const Held& held);
-  void hand_over(Process& heir, const Process& dead, Held held);
+  void hand_over(Process& heir, Process& dead, Held held);
+  void pass(Process& heir, Held held);
   void assign_guards();
   bool look_for_the_dead();
 
