@@ -21,6 +21,7 @@ namespace {
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
 constexpr int kMaxDemand = 64;
+constexpr std::size_t kResultsAtOnce = 64;  // That wait() returns without growing its list.
 // Cells beyond those of the workers and spares, for processes that are being taken down.
 constexpr std::size_t kDyingCells = 6;
 
@@ -127,6 +128,7 @@ std::vector<JobResult> WorkerPool::take_results() { return std::exchange(results
 
 void WorkerPool::close(Ledger::Closed closed) {
   if (!options_.ordered) {
+    if (results_.capacity() == 0) results_.reserve(kResultsAtOnce);
     results_.push_back(std::move(closed.result));
     return;
   }
@@ -223,13 +225,14 @@ bool WorkerPool::hand_out(Process& process, Ticket ticket) {
 
 void WorkerPool::order(Process& process, const Order& given, std::string_view arguments) {
   memory_.write_order(process.cell, process.next_order++, given, arguments);
-  call(process.cell);
+  call(process);
 }
 
-// The process in `cell` looks at its desk.
-void WorkerPool::call(std::uint32_t cell) {
-  Desk& desk = memory_.desk(cell);
-  if (crashworthy::call(desk.signal, memory_.cell(cell).sleeping)) futex_wake(desk.signal);
+// The process looks at its desk.
+void WorkerPool::call(Process& process) {
+  Desk& desk = memory_.desk(process.cell);
+  desk.signal.fetch_add(1, std::memory_order_seq_cst);
+  if (must_call(memory_.cell(process.cell).sleeps, process.last_call)) futex_wake(desk.signal);
 }
 
 // ---- Taking in ----
@@ -251,7 +254,7 @@ bool WorkerPool::collect_from(Process& process) {
     JobOutput output;
     const auto found =
         memory_.read_completion(process.cell, process.next_completion, completion, output);
-    if (found == CellMemory::Found::kNothing) return any;
+    if (found == CellMemory::Found::kNothing) break;
     any = true;
     if (found == CellMemory::Found::kNonsense) {
       if (process.state != State::kEnding) ++statistics_.nonsense;
@@ -261,6 +264,7 @@ bool WorkerPool::collect_from(Process& process) {
     ++process.next_completion;
     take_completion(process, completion, std::move(output));
   }
+  if (any) process.progress_ns = process.heartbeat_ns = now_ns();
   return any;
 }
 
@@ -301,7 +305,6 @@ void WorkerPool::take_result(Process& process, const Completion& completion, Job
     ++statistics_.nonsense;
     return kill(process);
   }
-  process.progress_ns = process.heartbeat_ns = now_ns();
   Process& source = processes_[completion.source];
   const bool own = &source == &process;
   Frame filled;

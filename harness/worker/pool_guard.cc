@@ -85,7 +85,7 @@ void WorkerPool::assign_guards() {
     for (std::size_t i = 0; i < desk.size(); ++i) {
       desk[i].store(i < spare->guards.size() ? spare->guards[i] : 0, std::memory_order_release);
     }
-    call(spare->cell);
+    call(*spare);
   }
 }
 

@@ -97,6 +97,7 @@ class WorkerPool final : public Pool {
     std::deque<Held> held;  // In the order of its execution.
     std::uint64_t next_order = 0;
     std::uint64_t next_completion = 0;
+    std::uint32_t last_call = 0;           // For must_call().
     Frame takeover;                        // Of its region, for what it takes over while a spare.
     std::int64_t progress_ns = 0;          // Its last completion, or its first job after idleness.
     std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
@@ -123,7 +124,7 @@ class WorkerPool final : public Pool {
   bool has_room(const Process& process) const;
   bool hand_out(Process& process, Ticket ticket);
   void order(Process& process, const Order& order, std::string_view arguments);
-  void call(std::uint32_t cell);
+  void call(Process& process);
   bool collect();
   bool collect_from(Process& process);
   void take_completion(Process& process, const Completion& completion, JobOutput output);
