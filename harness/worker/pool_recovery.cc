@@ -144,7 +144,9 @@ Result<void> WorkerPool::start_process() {
   card.first_completion.store(fresh.next_completion);
   card.takeover_offset.store(fresh.takeover.ref().offset);
   card.takeover_bytes.store(fresh.takeover.size());
-  if (auto asked = zygotes_.fork_worker(fresh.cell, fresh.generation); !asked) return asked.error();
+  auto zygote = zygotes_.fork_worker(fresh.cell, fresh.generation);
+  if (!zygote) return zygote.error();
+  fresh.zygote = *zygote;
   *process = std::move(fresh);
   return {};
 }
@@ -206,7 +208,6 @@ void WorkerPool::take_report(ZygoteReport& report) {
 void WorkerPool::on_started(Process& process, ZygoteReport& report) {
   process.pid = report.pid;
   process.pidfd = std::move(report.pidfd);
-  process.zygote = report.zygote;
   memory_.desk(process.cell).card.pid.store(report.pid);
   if (process.state == State::kEnding) return kill(process);
   become_spare(process);
@@ -557,6 +558,8 @@ void WorkerPool::kill_hung(std::int64_t now) {
 
 void WorkerPool::fail(Error error) {
   failure_ = std::move(error);
+  for (auto& [serial, result] : early_) results_.push_back(std::move(result));
+  early_.clear();
   for (Process& process : processes_) {
     if (process.pidfd.valid()) [[maybe_unused]]
       const auto sent = send_signal(process.pidfd.get(), SIGKILL);
