@@ -154,20 +154,21 @@ TEST_F(Isolated, TheDeadlineOfTheOptionsHoldsForCallsWithoutOne) {
 TEST_F(Isolated, TheDestructorFailsTheCallsThatWait) {
   options.workers = 1;
   start();
+  Isolation& used = *isolation;
   std::atomic<int> failed{0};
   std::vector<std::thread> threads;
   threads.reserve(3);
   for (int i = 0; i < 3; ++i) {
     threads.emplace_back([&] {
-      expect_error(isolation->run("hang", "", 1h), ErrorKind::kGone, "the isolation was ended");
+      expect_error(used.run("hang", "", 1h), ErrorKind::kGone, "the isolation was ended");
       ++failed;
     });
   }
   while (counters[1] == 0) ::usleep(100);
   ::usleep(20'000);  // The other two wait behind it, most likely.
   isolation.reset();
-  EXPECT_EQ(failed, 3);
   for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failed, 3);
 }
 
 TEST_F(Isolated, AfterTooManyCrashesEveryCallFails) {
