@@ -80,6 +80,7 @@ WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe p
   setup.warm_up = options.warm_up;
   setup.min_demand = static_cast<std::uint32_t>(options.min_demand);
   setup.max_deaths = static_cast<std::uint32_t>(options.max_deaths);
+  setup.max_attempts = static_cast<std::uint32_t>(options.max_attempts);
   setup.batch = static_cast<std::uint32_t>(options.batch);
   setup.spin = options.spin;
   return setup;
@@ -115,11 +116,17 @@ std::size_t WorkerPool::in_flight() const {
   return ledger_.open() + results_.size() + early_.size();
 }
 
-void WorkerPool::submit(Job job) {
+std::size_t WorkerPool::demand() const {
+  return places_.size() * static_cast<std::size_t>(options_.max_demand);
+}
+
+std::uint64_t WorkerPool::submit(Job job) {
   CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
   CRASHWORTHY_CHECK(job.output_bytes <= options_.output_bytes, job.output_bytes);
+  CRASHWORTHY_CHECK(job.deadline.count() >= 0, job.deadline.count());
   queue_.push_back(ledger_.add(std::move(job)));
   if (!failure_) dispatch();
+  return next_number_++;
 }
 
 bool WorkerPool::results_ready() const { return !results_.empty(); }
@@ -148,7 +155,7 @@ Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeou
     }
     if (results_ready()) return take_results();
     if (failure_) return *failure_;
-    if (expired) return std::vector<JobResult>();
+    if (expired || interrupted_.exchange(false)) return std::vector<JobResult>();
     wait_for_news(until);
   }
 }
@@ -168,6 +175,7 @@ Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeo
 }
 
 void WorkerPool::interrupt() {
+  interrupted_.store(true);
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t ignored = ::write(doorbell_.get(), &one, sizeof one);
 }

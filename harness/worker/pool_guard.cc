@@ -20,6 +20,14 @@ bool WorkerPool::begun(const Process& process, const Held& held) const {
          lease.source.load(std::memory_order_acquire) == held.source;
 }
 
+// What the process is executing of what it holds; null: nothing.
+const WorkerPool::Held* WorkerPool::executing(const Process& process) const {
+  for (const Held& held : process.held) {
+    if (begun(process, held)) return &held;
+  }
+  return nullptr;
+}
+
 WorkerPool::Unit WorkerPool::unit_of(const Held& held) const {
   const Job& job = ledger_.job(held.ticket);
   return {job.item, job.part, ledger_.executions(held.ticket) + 1};

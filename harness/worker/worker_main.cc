@@ -154,7 +154,6 @@ class Worker {
     setup_.frames->unseal(frame);
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
-    cell_.lease.executing.store(0, std::memory_order_release);
     Completion completion{CompletionKind::kJob,
                           source.cell,
                           source.generation,
@@ -168,8 +167,11 @@ class Worker {
     if (setup_.batch <= 1) {
       unsealed_ = frame;
       publish(completion, output);
+      // Only now: what was begun and has no result is known to have been begun (max_attempts).
+      cell_.lease.executing.store(0, std::memory_order_release);
       if (!has_enough()) call_coordinator();
     } else {
+      cell_.lease.executing.store(0, std::memory_order_release);
       waiting_.push_back({completion, std::move(output), frame});
     }
   }
@@ -242,6 +244,7 @@ class Worker {
     const ProbeIdentity dead{card.place.load(), card.incarnation.load()};
     setup_.probe.emit_for(card.pid.load(), ProbeEvent::kSuspected, dead);
     if (executing == 0 || spoken_for || attempt > setup_.max_deaths) return call_coordinator();
+    if (setup_.max_attempts != 0 && attempt > setup_.max_attempts) return call_coordinator();
     const auto order = memory_.read_order(source, executing - 1, job_.arguments);
     if (!order || order->kind != OrderKind::kJob) return call_coordinator();
     // Its own frame is there for one result.
