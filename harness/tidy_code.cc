@@ -46,7 +46,7 @@ constexpr std::array kRooms = {
           "results/report", "harness/worker", "harness/supervision", "harness/process",
           "harness/probe", "harness/os"}},
     Room{"benchmarks", {kEverything}},
-    Room{"examples", {"harness/supervision", "harness/os"}},
+    Room{"examples", {"harness/worker", "harness/supervision", "harness/os"}},
 };
 // Only files directly in `harness`, such as this one: they are about the whole tree.
 constexpr Room kHouse{"harness", {kEverything}};

@@ -68,6 +68,8 @@ const char* item_event_name(ItemEvent event) {
       return "replacement";
     case ItemEvent::kError:
       return "error";
+    case ItemEvent::kSuspected:
+      return "suspected";
     case ItemEvent::kPublished:
       return "published";
     case ItemEvent::kJudged:

@@ -36,6 +36,7 @@ enum class ItemEvent : std::uint16_t {
   kWorkerDied = 7,
   kReplacement = 8,
   kError = 9,
+  kSuspected = 10,
   kPublished = 64,   // Outside: the item's output appeared under its final name.
   kJudged = 65,      // Outside: `value` is the ItemClass, decided from the output read again.
   kDuplicated = 66,  // Outside: `value` extra outputs have this item's content.

@@ -116,12 +116,15 @@ std::vector<std::int64_t> good_output_times(const TrialHistory& history,
 void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint64_t>& good,
                           const Victim& victim, Stamps& stamps) {
   if (!stamps.activated || !victim.known) return;
+  // Noticed or proved, whichever is first. The victim's death is known by its pid, not by its time:
+  // we may be late in stamping our own signal.
+  const auto death = [&victim](const ItemRecord& record) {
+    return (record.kind() == ItemEvent::kWorkerDied || record.kind() == ItemEvent::kSuspected) &&
+           record.pid == victim.pid;
+  };
   std::vector<ItemRecord> records;
   for (const ItemRecord& record : history.items) {
-    // The victim's death is known by its pid, not by its time: we may be late in stamping our own
-    // signal.
-    const bool death = record.kind() == ItemEvent::kWorkerDied && record.pid == victim.pid;
-    if (death || record.time_ns >= *stamps.activated) records.push_back(record);
+    if (death(record) || record.time_ns >= *stamps.activated) records.push_back(record);
   }
   std::stable_sort(records.begin(), records.end(),
                    [](const ItemRecord& a, const ItemRecord& b) { return a.time_ns < b.time_ns; });
@@ -130,7 +133,7 @@ void find_recovery_stamps(const TrialHistory& history, const std::set<std::uint6
   for (const ItemRecord& record : records) {
     const ItemEvent kind = record.kind();
     if (!stamps.detected) {
-      if (kind == ItemEvent::kWorkerDied && record.pid == victim.pid) {
+      if (death(record)) {
         stamps.detected = record.time_ns;
         place = record.worker;
         incarnation = record.incarnation;

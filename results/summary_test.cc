@@ -97,6 +97,27 @@ TEST(Measures, DecomposeARecovery) {
   EXPECT_DOUBLE_EQ(*trial.measures.at("throughput").value, 4 / 0.070);
 }
 
+// A spare notices the death and takes over; the proof comes when all is over.
+TEST(Measures, ADeathIsDetectedWhenItIsNoticed) {
+  History h("supervised", "kill", 1, 1);
+  h.item(ItemEvent::kStarted, 21, 2);
+  h.item(ItemEvent::kSuspected, 26, 0, 0, 1, 5);
+  h.item(ItemEvent::kReplacement, 27, 0, 0, 2, 6);
+  h.item(ItemEvent::kWorkerReady, 28, 0, 0, 2, 6);
+  h.item(ItemEvent::kStarted, 28, 2, 0, 2, 6);
+  h.item(ItemEvent::kDone, 32, 2, 0, 2, 6);
+  h.item(ItemEvent::kWorkerDied, 60, 2, 9);
+  h.judge({ItemClass::kOk, ItemClass::kOk, ItemClass::kOk, ItemClass::kOk});
+  h.confirm();
+  h.end(70);
+  const TrialResult trial = measure_trial(h.history);
+  EXPECT_EQ(*trial.measures.at("detect").value, 1 * kMs);
+  EXPECT_EQ(*trial.measures.at("initiate").value, 1 * kMs);
+  EXPECT_EQ(*trial.measures.at("repair").value, 1 * kMs);
+  EXPECT_EQ(*trial.measures.at("process").value, 4 * kMs);
+  EXPECT_EQ(*trial.measures.at("first_good").value, 7 * kMs);
+}
+
 TEST(Measures, ADeadArmIsCensoredNotMeasured) {
   History h("bare", "kill", 1, 1);
   h.item(ItemEvent::kPublished, 10, 0);

@@ -50,9 +50,8 @@ void notify(int event_fd) {
 
 const char* probe_event_name(ProbeEvent event) {
   static constexpr std::array<const char*, kProbeEventCount> kNames{
-      "none",      "taken",        "started",     "done",        "failed",
-      "delivered", "worker_ready", "worker_died", "replacement", "error",
-      "suspected"};
+      "none",         "taken",       "started",     "done",  "failed",   "delivered",
+      "worker_ready", "worker_died", "replacement", "error", "suspected"};
   const auto index = static_cast<std::size_t>(event);
   return index < kNames.size() ? kNames[index] : "unknown";
 }

@@ -110,7 +110,7 @@ void CellMemory::reset(std::size_t index) {
   const int refused = ::pthread_mutex_init(&fresh.guard, &attributes);
   ::pthread_mutexattr_destroy(&attributes);
   CRASHWORTHY_CHECK(refused == 0, refused);
-  fresh.sleeping.store(0);
+  fresh.sleeps.store(0);
   fresh.lease.executing.store(0);
   fresh.heartbeats.store(0);
   // What a process beside itself may have left where the next one is to write.

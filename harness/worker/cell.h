@@ -102,7 +102,7 @@ struct Cell {
   // Held by the process from its readiness to its death, when the kernel wakes who waits for it,
   // long before the process is taken down. See lock_guard_word().
   pthread_mutex_t guard;
-  alignas(64) std::atomic<std::uint32_t> sleeping{0};
+  alignas(64) std::atomic<std::uint32_t> sleeps{0};  // See must_call().
   alignas(64) Lease lease;
   std::atomic<std::uint64_t> heartbeats{0};
 };

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "harness/os/result.h"
+#include "harness/os/wait_status.h"
 #include "harness/probe/probe.h"
 #include "harness/worker/frame.h"
 
@@ -28,6 +29,9 @@ struct Job {
   std::size_t output_bytes = 0;
   // Kept alive until the job has its outcome. The job knows them by the FrameRefs in its arguments.
   std::vector<Frame> inputs;
+  // How long its own execution may take before it is killed as hung; waiting does not count. 0:
+  // what PoolOptions::deadline says. Threads cannot be killed: there it is of no effect.
+  std::chrono::nanoseconds deadline{0};
 };
 
 inline constexpr std::size_t kMaxPayload = std::size_t{16} * 1024;
@@ -37,7 +41,7 @@ inline constexpr std::size_t kMaxPayload = std::size_t{16} * 1024;
 struct JobOutput {
   std::string bytes;
   std::optional<FailureReason> failure;
-  std::string message;          // One line for people, when `failure` is set.
+  std::string message;          // One line for people, when `failure` is set or the job is kLost.
   std::size_t frame_bytes = 0;  // How much of JobContext::output is filled, from its beginning.
 };
 
@@ -70,7 +74,7 @@ enum class JobOutcome {
   kDone,      // `output.bytes` is the result.
   kFailed,    // The item's own fault: `output.failure`.
   kPoisoned,  // It killed its worker too often: quarantined. `output.failure` is kPoison.
-  kLost       // Its worker died and nobody does it again.
+  kLost       // Its worker died and nobody does it again; `output.message` says how.
 };
 
 struct JobResult {
@@ -78,7 +82,10 @@ struct JobResult {
   JobOutcome outcome = JobOutcome::kDone;
   JobOutput output;
   std::uint32_t attempts = 1;
-  Frame frame;  // Of JobOutput::frame_bytes bytes; empty when that is 0.
+  Frame frame;               // Of JobOutput::frame_bytes bytes; empty when that is 0.
+  std::uint64_t number = 0;  // What submit() returned.
+  // How the last worker ended that died of it, for a job that was closed because of that.
+  std::optional<WaitStatus> death;
 };
 
 class Executor {
@@ -87,13 +94,16 @@ class Executor {
   // A frame for the caller to fill and to give to jobs as an input. Empty when there is no room
   // until others are given back.
   virtual Frame allocate_frame(std::size_t bytes) = 0;
-  // Queues a job. The caller bounds what is in flight; nothing is dropped.
-  virtual void submit(Job job) = 0;
+  // Queues a job and returns its number: how many were queued before. The caller bounds what is in
+  // flight; nothing is dropped.
+  virtual std::uint64_t submit(Job job) = 0;
   // Waits at most `timeout` for results; an empty vector when none came. Fails when nothing can run
   // jobs any more.
   virtual Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) = 0;
   // Jobs submitted and not yet returned by wait().
   virtual std::size_t in_flight() const = 0;
+  // How many jobs its workers take at a time. With fewer in flight some of them idle.
+  virtual std::size_t demand() const = 0;
 };
 
 // `threads` threads of this process. A crash of the job function is a crash of the caller: nothing

@@ -70,7 +70,8 @@ Ledger::Closed Ledger::remove(Ticket ticket, JobOutcome outcome, JobOutput outpu
   removed.open = false;
   free_.push_back(ticket);
   --open_;
-  return {{std::move(removed.job), outcome, std::move(output), attempts, std::move(frame)},
+  return {{std::move(removed.job), outcome, std::move(output), attempts, std::move(frame),
+           removed.serial, std::nullopt},
           removed.serial};
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include "harness/worker/persistent_ledger_file.h"
@@ -250,6 +251,22 @@ Result<void> PersistentLedger::for_each(const Visitor& visit) const {
 void PersistentLedger::forget() {
   fd_.reset();
   keys_ = {};
+}
+
+bool PersistentLedger::is_open_in(pid_t pid) const {
+  struct stat ours {
+  }, theirs{};
+  if (::fstat(fd_.get(), &ours) != 0) return false;
+  std::error_code unseen;
+  const std::filesystem::path all = "/proc/" + std::to_string(pid) + "/fd";
+  for (std::filesystem::directory_iterator each(all, unseen), end; each != end;
+       each.increment(unseen)) {
+    if (::stat(each->path().c_str(), &theirs) == 0 && theirs.st_dev == ours.st_dev &&
+        theirs.st_ino == ours.st_ino) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace crashworthy

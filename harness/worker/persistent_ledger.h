@@ -127,6 +127,10 @@ class PersistentLedger {
   // of no further use.
   void forget();
 
+  // Whether the process `pid` has the file open: one that inherited it has the lock, too. False for
+  // a process that we may not look at.
+  bool is_open_in(pid_t pid) const;
+
  private:
   // A flat hash set, 16 to 24 bytes a key.
   class KeySet {

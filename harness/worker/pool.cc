@@ -21,6 +21,7 @@ namespace {
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
 constexpr int kMaxDemand = 64;
+constexpr std::size_t kResultsAtOnce = 64;  // That wait() returns without growing its list.
 // Cells beyond those of the workers and spares, for processes that are being taken down.
 constexpr std::size_t kDyingCells = 6;
 
@@ -79,6 +80,7 @@ WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe p
   setup.warm_up = options.warm_up;
   setup.min_demand = static_cast<std::uint32_t>(options.min_demand);
   setup.max_deaths = static_cast<std::uint32_t>(options.max_deaths);
+  setup.max_attempts = static_cast<std::uint32_t>(options.max_attempts);
   setup.batch = static_cast<std::uint32_t>(options.batch);
   setup.spin = options.spin;
   return setup;
@@ -114,11 +116,17 @@ std::size_t WorkerPool::in_flight() const {
   return ledger_.open() + results_.size() + early_.size();
 }
 
-void WorkerPool::submit(Job job) {
+std::size_t WorkerPool::demand() const {
+  return places_.size() * static_cast<std::size_t>(options_.max_demand);
+}
+
+std::uint64_t WorkerPool::submit(Job job) {
   CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
   CRASHWORTHY_CHECK(job.output_bytes <= options_.output_bytes, job.output_bytes);
+  CRASHWORTHY_CHECK(job.deadline.count() >= 0, job.deadline.count());
   queue_.push_back(ledger_.add(std::move(job)));
   if (!failure_) dispatch();
+  return next_number_++;
 }
 
 bool WorkerPool::results_ready() const { return !results_.empty(); }
@@ -127,6 +135,7 @@ std::vector<JobResult> WorkerPool::take_results() { return std::exchange(results
 
 void WorkerPool::close(Ledger::Closed closed) {
   if (!options_.ordered) {
+    if (results_.capacity() == 0) results_.reserve(kResultsAtOnce);
     results_.push_back(std::move(closed.result));
     return;
   }
@@ -146,7 +155,7 @@ Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeou
     }
     if (results_ready()) return take_results();
     if (failure_) return *failure_;
-    if (expired) return std::vector<JobResult>();
+    if (expired || interrupted_.exchange(false)) return std::vector<JobResult>();
     wait_for_news(until);
   }
 }
@@ -166,6 +175,7 @@ Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeo
 }
 
 void WorkerPool::interrupt() {
+  interrupted_.store(true);
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t ignored = ::write(doorbell_.get(), &one, sizeof one);
 }
@@ -223,13 +233,15 @@ bool WorkerPool::hand_out(Process& process, Ticket ticket) {
 
 void WorkerPool::order(Process& process, const Order& given, std::string_view arguments) {
   memory_.write_order(process.cell, process.next_order++, given, arguments);
-  call(process.cell);
+  call(process);
 }
 
-// The process in `cell` looks at its desk.
-void WorkerPool::call(std::uint32_t cell) {
-  Desk& desk = memory_.desk(cell);
-  if (crashworthy::call(desk.signal, memory_.cell(cell).sleeping)) futex_wake(desk.signal);
+// The process looks at its desk.
+void WorkerPool::call(Process& process) {
+  Desk& desk = memory_.desk(process.cell);
+  if (must_wake(desk.signal, memory_.cell(process.cell).sleeps, process.last_call)) {
+    futex_wake(desk.signal);
+  }
 }
 
 // ---- Taking in ----
@@ -251,7 +263,7 @@ bool WorkerPool::collect_from(Process& process) {
     JobOutput output;
     const auto found =
         memory_.read_completion(process.cell, process.next_completion, completion, output);
-    if (found == CellMemory::Found::kNothing) return any;
+    if (found == CellMemory::Found::kNothing) break;
     any = true;
     if (found == CellMemory::Found::kNonsense) {
       if (process.state != State::kEnding) ++statistics_.nonsense;
@@ -261,6 +273,7 @@ bool WorkerPool::collect_from(Process& process) {
     ++process.next_completion;
     take_completion(process, completion, std::move(output));
   }
+  if (any) process.progress_ns = process.heartbeat_ns = now_ns();
   return any;
 }
 
@@ -299,7 +312,6 @@ void WorkerPool::take_result(Process& process, const Completion& completion, Job
     ++statistics_.nonsense;
     return kill(process);
   }
-  process.progress_ns = process.heartbeat_ns = now_ns();
   Process& source = processes_[completion.source];
   const bool own = &source == &process;
   Frame filled;

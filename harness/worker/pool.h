@@ -47,13 +47,14 @@ struct PoolOptions {
   // FailureReason::kDeadline when the last one was such.
   int max_deaths = 2;
   // A unit of work whose workers died so often, of whatever, ends as kFailed with
-  // FailureReason::kRetries. 0: no bound.
+  // FailureReason::kRetries (kDeadline when the last one was killed as hung). 0: no bound; 1: what
+  // was begun is never executed again.
   int max_attempts = 0;
   // More than `intensity` deaths (of spares too) within `period` end the pool: wait() fails. Of no
   // effect without `restart`.
   int intensity = 100;
   std::chrono::nanoseconds period = std::chrono::seconds(10);
-  // A unit of work that takes longer is killed as hung. 0: none.
+  // A unit of work that takes longer is killed as hung. 0: none. Job::deadline goes before it.
   std::chrono::nanoseconds deadline = std::chrono::seconds(30);
   // One that does not call JobContext::heartbeat() for so long is killed as hung. 0: none.
   std::chrono::nanoseconds heartbeat{0};
@@ -97,7 +98,8 @@ class Pool : public Executor {
   // wait() for everything that is in flight, at most `timeout`; what came until then.
   virtual Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) = 0;
 
-  // Makes wait() return soon. Safe from any thread and from signal handlers.
+  // Makes wait(), or the next one, return soon, with what there is. Safe from any thread and from
+  // signal handlers.
   virtual void interrupt() = 0;
 
   virtual PoolStatistics statistics() const = 0;

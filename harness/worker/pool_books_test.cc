@@ -28,7 +28,7 @@ namespace crashworthy {
 
 // A process as the test plays it.
 struct Played {
-  enum class Phase { kGone, kIdle, kBegun, kExecuting, kEnded, kDeclining, kDead };
+  enum class Phase { kGone, kIdle, kBegun, kExecuting, kTold, kDeclining, kDead };
   Phase phase = Phase::kGone;
   std::uint32_t generation = 0;
   std::uint64_t next_order = 0;
@@ -40,14 +40,14 @@ struct Played {
   std::uint64_t position = 0;
   std::uint32_t attempt = 0;
   std::vector<std::uint64_t> taken_over;
-  int status = 0;  // Once dead.
+  int status = 0;          // Once dead...
+  bool executing = false;  // ...and whether it was.
 };
 
 // What is true of a job.
 struct Life {
   int proved = 0;   // Deaths of who was executing it, proved...
   int guilty = 0;   // ...and self-inflicted.
-  int deaths = 0;   // Self-inflicted, proved or not.
   int results = 0;  // Told by the pool.
 };
 
@@ -252,15 +252,14 @@ class PoolBooks {
                             : Phase::kDeclining;
         return;
       case Phase::kExecuting:
-        end_lease(lease(cell));
-        process.phase = Phase::kEnded;
-        return;
-      case Phase::kEnded:
-        process.phase = Phase::kIdle;
+        process.phase = Phase::kTold;
         return publish(cell,
                        {CompletionKind::kJob, process.source, process.source_generation,
                         process.position, process.order.item, 0, process.attempt},
                        {std::to_string(process.order.item), {}, {}, 0});
+      case Phase::kTold:
+        process.phase = Phase::kIdle;
+        return end_lease(lease(cell));
       case Phase::kDeclining:
         process.phase = Phase::kIdle;
         return publish(cell,
@@ -314,7 +313,7 @@ class PoolBooks {
 
   void die(std::uint32_t cell, int status) {
     Played& process = played_[cell];
-    if (lease(cell).executing.load() != 0 && status != SIGKILL) ++lives_[process.order.item].deaths;
+    process.executing = process.phase == Phase::kBegun || process.phase == Phase::kExecuting;
     process.phase = Phase::kDead;
     process.status = status;
     const_cast<std::atomic<std::uint32_t>&>(guard_word(memory().cell(cell)))
@@ -337,7 +336,7 @@ class PoolBooks {
 
   void prove(std::uint32_t cell) {
     Played& process = played_[cell];
-    if (lease(cell).executing.load() != 0) {
+    if (process.executing) {
       Life& life = lives_[process.order.item];
       ++life.proved;
       life.guilty += process.status != SIGKILL;

@@ -391,6 +391,28 @@ TEST_F(PoolFaults, WithoutRedeliveryTheHeldJobsAreLostAndTheWorkerIsReplaced) {
   under.reset();
 }
 
+// Not even by a spare that takes over.
+TEST_F(PoolFaults, WithOneAttemptWhatWasBegunIsNeverExecutedAgain) {
+  options.max_attempts = 1;
+  const Results results = run(40, [this](const Job& given, const JobContext&) -> JobOutput {
+    ++counters[given.item];
+    if (given.item % 4 == 1) std::abort();
+    return {};
+  });
+  ASSERT_EQ(results.size(), 40u);
+  for (const auto& [key, result] : results) {
+    EXPECT_EQ(counters[key.first], 1) << key.first;
+    if (key.first % 4 != 1) {
+      EXPECT_EQ(result.outcome, JobOutcome::kDone);
+      continue;
+    }
+    EXPECT_EQ(result.output.failure, FailureReason::kRetries);
+    EXPECT_EQ(result.output.message, "its worker was killed by SIGABRT");
+    EXPECT_EQ(result.death->signal(), SIGABRT);
+  }
+  under.reset();
+}
+
 TEST_F(PoolFaults, TooManyDeathsWithinThePeriodEndThePool) {
   options.intensity = 5;
   options.period = 60s;

@@ -18,6 +18,14 @@ bool WorkerPool::begun(const Process& process, const Held& held) const {
   return executes(memory_.cell(process.cell).lease, held.source, held.position);
 }
 
+// What the process is executing of what it holds; null: nothing.
+const WorkerPool::Held* WorkerPool::executing(const Process& process) const {
+  for (const Held& held : process.held) {
+    if (begun(process, held)) return &held;
+  }
+  return nullptr;
+}
+
 WorkerPool::Unit WorkerPool::unit_of(const Held& held) const {
   const Job& job = ledger_.job(held.ticket);
   return {job.item, job.part, ledger_.executions(held.ticket) + 1};
@@ -89,7 +97,7 @@ void WorkerPool::assign_guards() {
     for (std::size_t i = 0; i < desk.size(); ++i) {
       desk[i].store(i < spare->guards.size() ? spare->guards[i] : 0, std::memory_order_release);
     }
-    call(spare->cell);
+    call(*spare);
   }
 }
 

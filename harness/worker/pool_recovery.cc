@@ -19,6 +19,16 @@ constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 // with its zygote.
 constexpr std::int64_t kLimboNs = 2'000'000'000;
 constexpr int kOrphanLookMs = 1;
+// How often we look at least whether a job has begun whose deadline is shorter.
+constexpr std::chrono::milliseconds kBeginLook{1};
+// A worker that is slow to begin is no hung job, however short that one's deadline.
+constexpr std::chrono::seconds kBeginPatience{1};
+
+// Never, if the bound is 0 or far away.
+std::int64_t add(std::int64_t time_ns, std::chrono::nanoseconds bound) {
+  const std::int64_t ns = bound.count();
+  return ns == 0 || ns > kNever - time_ns ? kNever : time_ns + ns;
+}
 
 // Signals that a process raises by its own doing. Anybody may send SIGKILL, so it convicts nobody.
 bool self_inflicted(WaitStatus status) {
@@ -144,7 +154,9 @@ Result<void> WorkerPool::start_process() {
   card.first_completion.store(fresh.next_completion);
   card.takeover_offset.store(fresh.takeover.ref().offset);
   card.takeover_bytes.store(fresh.takeover.size());
-  if (auto asked = zygotes_.fork_worker(fresh.cell, fresh.generation); !asked) return asked.error();
+  auto zygote = zygotes_.fork_worker(fresh.cell, fresh.generation);
+  if (!zygote) return zygote.error();
+  fresh.zygote = *zygote;
   *process = std::move(fresh);
   return {};
 }
@@ -206,7 +218,6 @@ void WorkerPool::take_report(ZygoteReport& report) {
 void WorkerPool::on_started(Process& process, ZygoteReport& report) {
   process.pid = report.pid;
   process.pidfd = std::move(report.pidfd);
-  process.zygote = report.zygote;
   memory_.desk(process.cell).card.pid.store(report.pid);
   if (process.state == State::kEnding) return kill(process);
   become_spare(process);
@@ -401,14 +412,39 @@ void WorkerPool::settle_held(Process& process, WaitStatus status) {
   }
 }
 
-bool WorkerPool::was_hung(const Process& process, WaitStatus status) const {
+std::chrono::nanoseconds WorkerPool::deadline_of(const Job& job) const {
+  return job.deadline.count() > 0 ? job.deadline : options_.deadline;
+}
+
+// Whether the dead process, which was executing the job, was killed because it took too long.
+bool WorkerPool::was_hung(const Process& process, WaitStatus status, const Job& job) const {
   if (process.killed_ns == 0 || !status.signalled() || status.signal() != SIGKILL) return false;
   // Killed as hung, but was it this job? It may have begun in the moment before the signal came.
-  const std::int64_t bound = options_.heartbeat.count() > 0 && options_.deadline.count() > 0
-                                 ? std::min(options_.heartbeat, options_.deadline).count()
-                                 : std::max(options_.heartbeat, options_.deadline).count();
+  const auto deadline = deadline_of(job);
+  const std::int64_t bound = options_.heartbeat.count() > 0 && deadline.count() > 0
+                                 ? std::min(options_.heartbeat, deadline).count()
+                                 : std::max(options_.heartbeat, deadline).count();
   const Lease& lease = memory_.cell(process.cell).lease;
   return process.killed_ns - lease.started_ns.load() >= bound;
+}
+
+// Why the job that the process was executing has no result.
+std::string WorkerPool::cause_of(const Process& process, WaitStatus status, const Job& job) const {
+  if (!was_hung(process, status, job)) {
+    return (status.signalled() ? "its worker was " : "its worker ") + status.describe();
+  }
+  const auto deadline = deadline_of(job);
+  const std::int64_t took = process.killed_ns - memory_.cell(process.cell).lease.started_ns.load();
+  if (deadline.count() > 0 && took >= deadline.count()) {
+    return "it took longer than the deadline of " +
+           format_duration(static_cast<double>(deadline.count()));
+  }
+  return "it gave no heartbeat for " +
+         format_duration(static_cast<double>(options_.heartbeat.count()));
+}
+
+bool WorkerPool::is_guilty(const Process& process, WaitStatus status, Ticket ticket) const {
+  return self_inflicted(status) || was_hung(process, status, ledger_.job(ticket));
 }
 
 // Every execution counts once, whoever holds its job when it ends.
@@ -420,13 +456,14 @@ void WorkerPool::count(Process& dead, Ticket ticket) {
 // that took over before anybody knew of its predecessor's death, that predecessor. Now it is known
 // whether the job had killed it. Should that convict it, a result of the heir comes first.
 void WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
-  const bool guilty = self_inflicted(status) || was_hung(process, status);
   for (const Process& holder : processes_) {
     for (const Held& held : holder.held) {
       if (&holder == &process || !begun(process, held)) continue;
       count(process, held.ticket);
       const bool alone = held.source != process.cell || ledger_.alone(held.ticket);
-      if (guilty) ledger_.charge(held.ticket, alone, options_.max_deaths);
+      if (is_guilty(process, status, held.ticket)) {
+        ledger_.charge(held.ticket, alone, options_.max_deaths);
+      }
     }
   }
 }
@@ -439,9 +476,7 @@ bool WorkerPool::put_back(Process& process, WaitStatus status, Held& held) {
   if (!give_back(process, held)) return false;
   if (!executing) return true;
   count(process, ticket);
-  if (self_inflicted(status) || was_hung(process, status)) {
-    ledger_.charge(ticket, true, options_.max_deaths);
-  }
+  if (is_guilty(process, status, ticket)) ledger_.charge(ticket, true, options_.max_deaths);
   return true;
 }
 
@@ -469,11 +504,10 @@ void WorkerPool::settle(Process& process, WaitStatus status, Held held) {
   const bool executing = begun(process, held);
   if (!options_.restart || !options_.redeliver) {
     ledger_.take_back(held.ticket, executing);
-    return close(ledger_.close(held.ticket, JobOutcome::kLost, {}));
+    return lose(process, status, held.ticket, executing);
   }
   if (!executing) return let_go(process, std::move(held));
-  const bool hung = was_hung(process, status);
-  const bool guilty = hung || self_inflicted(status);
+  const bool guilty = is_guilty(process, status, held.ticket);
   const bool was_alone = ledger_.alone(held.ticket) || held.source != process.cell;
   if (Process* taker = heir(process, held)) {
     if (guilty) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
@@ -481,48 +515,77 @@ void WorkerPool::settle(Process& process, WaitStatus status, Held held) {
   }
   ledger_.take_back(held.ticket, false);
   count(process, held.ticket);
-  if (guilty && charge_and_convict(held.ticket, was_alone, hung, status)) return;
+  if (guilty && charge_and_convict(process, status, held.ticket, was_alone)) return;
+  if (out_of_retries(process, status, held.ticket)) return;
   requeue(held.ticket);
 }
 
-// Unless it is over: it may have been charged while somebody was taking it over, who then did not
-// execute it.
+// Unless it is over: deaths may have been counted while somebody was taking it over, who then did
+// not execute it.
 void WorkerPool::requeue(Ticket ticket) {
+  JobOutput output;
   if (ledger_.convicted(ticket, options_.max_deaths)) {
-    JobOutput output;
     output.failure = FailureReason::kPoison;
     output.message =
         "it killed its worker " + std::to_string(options_.max_deaths) + " times, at last alone";
     return close(ledger_.close(ticket, JobOutcome::kPoisoned, std::move(output)));
   }
-  if (out_of_retries(ticket)) return;
+  if (options_.max_attempts > 0 &&
+      ledger_.executions(ticket) >= static_cast<std::uint32_t>(options_.max_attempts)) {
+    output.failure = FailureReason::kRetries;
+    output.message =
+        "its workers died in each of " + std::to_string(options_.max_attempts) + " attempts";
+    return close(ledger_.close(ticket, JobOutcome::kFailed, std::move(output)));
+  }
   (ledger_.alone(ticket) ? alone_queue_ : queue_).push_front(ticket);
 }
 
+void WorkerPool::close_dead(Ticket ticket, JobOutcome outcome, JobOutput output,
+                            WaitStatus status) {
+  Ledger::Closed closed = ledger_.close(ticket, outcome, std::move(output));
+  closed.result.death = status;
+  close(std::move(closed));
+}
+
+void WorkerPool::lose(const Process& process, WaitStatus status, Ticket ticket, bool executing) {
+  const Job& job = ledger_.job(ticket);
+  JobOutput output;
+  if (executing && was_hung(process, status, job)) output.failure = FailureReason::kDeadline;
+  output.message = cause_of(process, status, job);
+  if (!executing) output.message += " before it began";
+  close_dead(ticket, JobOutcome::kLost, std::move(output), status);
+}
+
 // True when the job was closed as poison, or as hung.
-bool WorkerPool::charge_and_convict(Ticket ticket, bool alone, bool hung, WaitStatus status) {
+bool WorkerPool::charge_and_convict(const Process& process, WaitStatus status, Ticket ticket,
+                                    bool alone) {
   if (ledger_.charge(ticket, alone, options_.max_deaths) == Ledger::Verdict::kRetryAlone) {
     return false;
   }
   JobOutput output;
+  const bool hung = was_hung(process, status, ledger_.job(ticket));
   output.failure = hung ? FailureReason::kDeadline : FailureReason::kPoison;
-  output.message = hung ? "its workers took longer than the deadline of " +
-                              format_duration(static_cast<double>(options_.deadline.count()))
+  output.message = hung ? cause_of(process, status, ledger_.job(ticket))
                         : "it killed its worker " + std::to_string(options_.max_deaths) +
                               " times, at last alone: " + status.describe();
-  const JobOutcome outcome = hung ? JobOutcome::kFailed : JobOutcome::kPoisoned;
-  close(ledger_.close(ticket, outcome, std::move(output)));
+  close_dead(ticket, hung ? JobOutcome::kFailed : JobOutcome::kPoisoned, std::move(output), status);
   return true;
 }
 
 // True when the job was closed because it has been begun often enough.
-bool WorkerPool::out_of_retries(Ticket ticket) {
+bool WorkerPool::out_of_retries(const Process& process, WaitStatus status, Ticket ticket) {
   const auto most = static_cast<std::uint32_t>(options_.max_attempts);
   if (most == 0 || ledger_.executions(ticket) < most) return false;
   JobOutput output;
-  output.failure = FailureReason::kRetries;
-  output.message = "its workers died in each of " + std::to_string(most) + " attempts";
-  close(ledger_.close(ticket, JobOutcome::kFailed, std::move(output)));
+  const Job& job = ledger_.job(ticket);
+  output.failure =
+      was_hung(process, status, job) ? FailureReason::kDeadline : FailureReason::kRetries;
+  output.message = cause_of(process, status, job);
+  if (most > 1) {
+    output.message = "its workers died in each of " + std::to_string(most) +
+                     " attempts; in the last one " + output.message;
+  }
+  close_dead(ticket, JobOutcome::kFailed, std::move(output), status);
   return true;
 }
 
@@ -535,18 +598,23 @@ std::int64_t WorkerPool::hung_at(Process& process) const {
   }
   const Cell& cell = memory_.cell(process.cell);
   std::int64_t first = kNever;
-  if (options_.deadline.count() > 0) {
+  if (const Held* held = executing(process)) {
     const std::int64_t started = cell.lease.started_ns.load(std::memory_order_acquire);
-    // Stopped before it began its job, or with a lease from the future: then its last sign of life
-    // counts.
-    const bool usable =
-        cell.lease.executing.load(std::memory_order_acquire) != 0 && started <= now_ns();
-    first = (usable ? started : process.progress_ns) + options_.deadline.count();
+    // It is this job's only if that is still being executed. A lease from the future is nonsense.
+    const bool usable = begun(process, *held) && started <= now_ns();
+    first = add(usable ? started : process.progress_ns, deadline_of(ledger_.job(held->ticket)));
+  } else if (options_.deadline.count() > 0) {
+    // Stopped before it began a job: its last sign of life counts.
+    first = add(process.progress_ns, options_.deadline);
+  } else if (ledger_.job(process.held.front().ticket).deadline.count() > 0) {
+    first = add(process.progress_ns,
+                std::max<std::chrono::nanoseconds>(
+                    ledger_.job(process.held.front().ticket).deadline, kBeginPatience));
   }
   if (options_.heartbeat.count() > 0) {
     const std::uint64_t beats = cell.heartbeats.load(std::memory_order_acquire);
     if (beats != std::exchange(process.heartbeats, beats)) process.heartbeat_ns = now_ns();
-    first = std::min(first, process.heartbeat_ns + options_.heartbeat.count());
+    first = std::min(first, add(process.heartbeat_ns, options_.heartbeat));
   }
   return first;
 }
@@ -554,7 +622,17 @@ std::int64_t WorkerPool::hung_at(Process& process) const {
 std::int64_t WorkerPool::next_deadline() {
   std::int64_t next = zygotes_.silent_at();
   if (limbo_ > 0) next = std::min(next, now_ns() + kOrphanLookMs * 1'000'000);
-  for (Process& process : processes_) next = std::min(next, hung_at(process));
+  const std::int64_t now = now_ns();
+  for (Process& process : processes_) {
+    next = std::min(next, hung_at(process));
+    if (process.state != State::kActive || process.killed_ns != 0) continue;
+    // Nobody tells when a worker begins its next job: it may not have got far when we look again.
+    for (const Held& held : process.held) {
+      const auto deadline = deadline_of(ledger_.job(held.ticket));
+      if (deadline.count() == 0 || begun(process, held)) continue;
+      next = std::min(next, add(now, std::max<std::chrono::nanoseconds>(deadline, kBeginLook)));
+    }
+  }
   return next;
 }
 
@@ -573,6 +651,8 @@ void WorkerPool::kill_hung(std::int64_t now) {
 
 void WorkerPool::fail(Error error) {
   failure_ = std::move(error);
+  for (auto& [serial, result] : early_) results_.push_back(std::move(result));
+  early_.clear();
   for (Process& process : processes_) {
     if (process.pidfd.valid()) [[maybe_unused]]
       const auto sent = send_signal(process.pidfd.get(), SIGKILL);

@@ -232,5 +232,18 @@ TEST(PoolDeathTest, TooLargeArgumentsAreABugOfTheCaller) {
   EXPECT_DEATH(under.pool->submit(job(0, 0, std::string(kMaxPayload + 1, 'x'))), "bug");
 }
 
+TEST(Pool, InterruptEndsOneWait) {
+  PoolUnderTest under(PoolOptions(), [](const Job&, const JobContext&) { return JobOutput{}; });
+  under.pool->interrupt();  // Before it, ...
+  EXPECT_TRUE(under.pool->wait(1h)->empty());
+  std::thread later([&] {
+    std::this_thread::sleep_for(20ms);
+    under.pool->interrupt();
+  });
+  EXPECT_TRUE(under.pool->wait(1h)->empty());  // ... or while it waits.
+  later.join();
+  under.pool.reset();
+}
+
 }  // namespace
 }  // namespace crashworthy

@@ -63,23 +63,42 @@ class StampedRecord {
   std::array<Atomic<std::uint64_t>, kWords> words_{};
 };
 
-// One side sleeps until the other calls. `flag` is the sleeper's memory, `signal` the caller's: a
-// call is never missed, because either the sleeper sees the new signal, or the caller the flag.
+// One side sleeps until the other calls. `sleeps` is the sleeper's memory: odd while it sleeps or
+// is about to. A call is never missed, because either the sleeper sees what the caller has written,
+// or the caller sees that it sleeps; and nobody calls twice in one sleep.
 //
-//   sleeper: fall_asleep(flag); if signal is still what it was: wait on it; wake_up(flag).
-//   caller:  write what there is to see; if call(signal, flag): wake the sleeper.
+//   sleeper: fall_asleep(sleeps); if there is still nothing to see: wait; wake_up(sleeps).
+//   caller:  write, seq_cst, what there is to see; if must_call(sleeps, last): wake the sleeper.
+//
+// That is for a call that stays until the sleeper takes it, as of an eventfd. One that waits for a
+// `signal` (a futex) loads it before it looks whether there is anything to see, and its caller
+// changes it: must_wake(signal, sleeps, last).
 template <template <typename> typename Atomic>
-void fall_asleep(Atomic<std::uint32_t>& flag) {
-  flag.store(1, std::memory_order_seq_cst);
+void fall_asleep(Atomic<std::uint32_t>& sleeps) {
+  sleeps.store(sleeps.load(std::memory_order_relaxed) | 1, std::memory_order_seq_cst);
 }
 template <template <typename> typename Atomic>
-void wake_up(Atomic<std::uint32_t>& flag) {
-  flag.store(0, std::memory_order_release);
+void wake_up(Atomic<std::uint32_t>& sleeps) {
+  sleeps.store((sleeps.load(std::memory_order_relaxed) | 1) + 1, std::memory_order_release);
+}
+// `last` is the caller's own: the sleep in which it called last, 0 at first.
+template <template <typename> typename Atomic>
+[[nodiscard]] bool must_call(const Atomic<std::uint32_t>& sleeps, std::uint32_t& last) {
+  const std::uint32_t now = sleeps.load(std::memory_order_seq_cst);
+  if (now % 2 == 0 || now == last) return false;
+  last = now;
+  return true;
 }
 template <template <typename> typename Atomic>
-[[nodiscard]] bool call(Atomic<std::uint32_t>& signal, const Atomic<std::uint32_t>& flag) {
+[[nodiscard]] bool must_wake(Atomic<std::uint32_t>& signal, const Atomic<std::uint32_t>& sleeps,
+                             std::uint32_t& last) {
+  const std::uint32_t before = sleeps.load(std::memory_order_acquire);
   signal.fetch_add(1, std::memory_order_seq_cst);
-  return flag.load(std::memory_order_seq_cst) != 0;
+  const std::uint32_t now = sleeps.load(std::memory_order_seq_cst);
+  if (now % 2 == 0 || now == last) return false;
+  // Changed before that sleep, the signal does not end it: who is not waiting yet will.
+  if (now == before) last = now;
+  return true;
 }
 
 }  // namespace crashworthy

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -41,15 +42,18 @@ class ThreadExecutor final : public Executor {
 
   Frame allocate_frame(std::size_t bytes) override { return frames_->allocate(kInputs, bytes); }
 
-  void submit(Job job) override {
+  std::uint64_t submit(Job job) override {
     CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
     CRASHWORTHY_CHECK(job.output_bytes + kGuard <= frames_->region_bytes(), job.output_bytes);
+    std::uint64_t number = 0;
     {
       const std::lock_guard lock(mutex_);
-      queue_.push_back(std::move(job));
+      number = next_number_++;
+      queue_.emplace_back(number, std::move(job));
       ++in_flight_;
     }
     queued_.notify_one();
+    return number;
   }
 
   Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override {
@@ -66,6 +70,8 @@ class ThreadExecutor final : public Executor {
     return in_flight_;
   }
 
+  std::size_t demand() const override { return threads_.size(); }
+
  private:
   // Waits until the caller has given frames back; nobody tells when, and it is seldom.
   Frame output_of(const Job& job) const {
@@ -78,16 +84,16 @@ class ThreadExecutor final : public Executor {
   }
 
   // noexcept: an exception that leaves the job function ends the process, as in any C++ program.
-  void work(std::uint32_t number) noexcept {
+  void work(std::uint32_t place) noexcept {
     JobContext context;
-    context.who = {number, 1};
+    context.who = {place, 1};
     context.frames = frames_.get();
     probe_.emit(ProbeEvent::kWorkerReady, context.who);
     std::unique_lock lock(mutex_);
     for (;;) {
       queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
       if (stopping_) return;
-      Job job = std::move(queue_.front());
+      auto [number, job] = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
       Frame frame = output_of(job);
@@ -97,7 +103,8 @@ class ThreadExecutor final : public Executor {
       const JobOutcome outcome = output.failure ? JobOutcome::kFailed : JobOutcome::kDone;
       frames_->shrink(frame, output.frame_bytes);
       lock.lock();
-      results_.push_back({std::move(job), outcome, std::move(output), 1, std::move(frame)});
+      results_.push_back(
+          {std::move(job), outcome, std::move(output), 1, std::move(frame), number, std::nullopt});
       finished_.notify_one();
     }
   }
@@ -112,7 +119,8 @@ class ThreadExecutor final : public Executor {
   mutable std::mutex mutex_;  // Guards all below, except `threads_`.
   std::condition_variable queued_;
   std::condition_variable finished_;
-  std::deque<Job> queue_;
+  std::deque<std::pair<std::uint64_t, Job>> queue_;
+  std::uint64_t next_number_ = 0;
   std::vector<JobResult> results_;
   std::size_t in_flight_ = 0;
   std::atomic<bool> stopping_{false};  // Changed under the mutex, too.

@@ -38,6 +38,7 @@ class Worker {
       const std::uint32_t signal = desk_.signal.load(std::memory_order_seq_cst);
       if (take_order()) continue;
       flush();
+      seal_last();
       if (spin(signal)) continue;
       sleep(signal);
     }
@@ -87,13 +88,13 @@ class Worker {
         if (guard_is_held(now)) waits[count++] = {&word, now};
       }
     }
-    fall_asleep(cell_.sleeping);
+    fall_asleep(cell_.sleeps);
     if (count == 1) {
       futex_wait(desk_.signal, signal);
     } else {
       futex_wait_any({waits.data(), count});
     }
-    wake_up(cell_.sleeping);
+    wake_up(cell_.sleeps);
   }
 
   // ---- Orders ----
@@ -153,7 +154,6 @@ class Worker {
     setup_.frames->unseal(frame);
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
-    end_lease(cell_.lease);
     Completion completion{CompletionKind::kJob,
                           source.cell,
                           source.generation,
@@ -165,12 +165,22 @@ class Worker {
                           frame.offset,
                           output.frame_bytes};
     if (setup_.batch <= 1) {
-      setup_.frames->seal(frame);
+      unsealed_ = frame;
       publish(completion, output);
+      // Only now: what was begun and has no result is known to have been begun (max_attempts).
+      end_lease(cell_.lease);
       if (!has_enough()) call_coordinator();
     } else {
+      end_lease(cell_.lease);
       waiting_.push_back({completion, std::move(output), frame});
     }
+  }
+
+  // Once a result is told, its frame must not be written by what is executed next. Telling comes
+  // first: somebody waits for it.
+  void seal_last() {
+    setup_.frames->seal(unsealed_);
+    unsealed_ = FrameRef();
   }
 
   // ---- Results ----
@@ -191,8 +201,8 @@ class Worker {
   // While more than `min_demand` orders wait here, the coordinator has no reason to wake.
   bool has_enough() const { return memory_.has_order(number_, next_order_ + setup_.min_demand); }
 
-  void call_coordinator() const {
-    if (memory_.board().coordinator_sleeps.load(std::memory_order_seq_cst) == 0) return;
+  void call_coordinator() {
+    if (!must_call(memory_.board().coordinator_sleeps, last_call_)) return;
     const std::uint64_t one = 1;
     // Full means readable already.
     [[maybe_unused]] const ssize_t ignored = ::write(setup_.doorbell, &one, sizeof one);
@@ -226,6 +236,7 @@ class Worker {
     const ProbeIdentity dead{card.place.load(), card.incarnation.load()};
     setup_.probe.emit_for(card.pid.load(), ProbeEvent::kSuspected, dead);
     if (executing == 0 || spoken_for || attempt > setup_.max_deaths) return call_coordinator();
+    if (setup_.max_attempts != 0 && attempt > setup_.max_attempts) return call_coordinator();
     const auto order = memory_.read_order(source, executing - 1, job_.arguments);
     if (!order || order->kind != OrderKind::kJob) return call_coordinator();
     // Its own frame is there for one result.
@@ -261,10 +272,12 @@ class Worker {
   const std::uint32_t generation_;
   std::uint64_t next_order_;
   std::uint64_t next_completion_;
-  ProbeIdentity who_{0, 0};   // Incarnation 0: a spare.
-  ProbeIdentity heir_{0, 0};  // What it will be, as it took over from the one before.
+  std::uint32_t last_call_ = 0;  // For must_call().
+  ProbeIdentity who_{0, 0};      // Incarnation 0: a spare.
+  ProbeIdentity heir_{0, 0};     // What it will be, as it took over from the one before.
   Job job_;
   std::vector<Waiting> waiting_;           // Executed, not yet told.
+  FrameRef unsealed_;                      // Told, and still writable; empty: none.
   std::vector<std::uint64_t> taken_over_;  // As in Desk::guarded.
 };
 

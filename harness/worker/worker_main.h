@@ -23,6 +23,7 @@ struct WorkerSetup {
   std::optional<Job> warm_up;  // Executed, and its result dropped, before the worker is ready.
   std::uint32_t min_demand = 1;
   std::uint32_t max_deaths = 2;
+  std::uint32_t max_attempts = 0;
   std::uint32_t batch = 1;
   std::chrono::nanoseconds spin{0};
 };

@@ -7,6 +7,7 @@
 
 #include <poll.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -38,10 +39,11 @@ class WorkerPool final : public Pool {
   Result<void> boot();
 
   Frame allocate_frame(std::size_t bytes) override;
-  void submit(Job job) override;
+  std::uint64_t submit(Job job) override;
   Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override;
   Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) override;
   std::size_t in_flight() const override;
+  std::size_t demand() const override;
   void interrupt() override;
   PoolStatistics statistics() const override;
   std::vector<pid_t> workers() const override;
@@ -98,6 +100,7 @@ class WorkerPool final : public Pool {
     std::deque<Held> held;  // In the order of its execution.
     std::uint64_t next_order = 0;
     std::uint64_t next_completion = 0;
+    std::uint32_t last_call = 0;           // For must_call().
     Frame takeover;                        // Of its region, for what it takes over while a spare.
     std::int64_t progress_ns = 0;          // Its last completion, or its first job after idleness.
     std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
@@ -125,7 +128,7 @@ class WorkerPool final : public Pool {
   bool has_room(const Process& process) const;
   bool hand_out(Process& process, Ticket ticket);
   void order(Process& process, const Order& order, std::string_view arguments);
-  void call(std::uint32_t cell);
+  void call(Process& process);
   bool collect();
   bool collect_from(Process& process);
   void take_completion(Process& process, const Completion& completion, JobOutput output);
@@ -154,10 +157,15 @@ class WorkerPool final : public Pool {
   bool put_back(Process& process, WaitStatus status, Held& held);
   bool give_back(const Process& heir, Held& held);
   void let_go(const Process& process, Held held);
-  bool was_hung(const Process& process, WaitStatus status) const;
+  std::chrono::nanoseconds deadline_of(const Job& job) const;
+  bool was_hung(const Process& process, WaitStatus status, const Job& job) const;
+  bool is_guilty(const Process& process, WaitStatus status, Ticket ticket) const;
+  std::string cause_of(const Process& process, WaitStatus status, const Job& job) const;
   void requeue(Ticket ticket);
-  bool charge_and_convict(Ticket ticket, bool alone, bool hung, WaitStatus status);
-  bool out_of_retries(Ticket ticket);
+  void close_dead(Ticket ticket, JobOutcome outcome, JobOutput output, WaitStatus status);
+  void lose(const Process& process, WaitStatus status, Ticket ticket, bool executing);
+  bool charge_and_convict(const Process& process, WaitStatus status, Ticket ticket, bool alone);
+  bool out_of_retries(const Process& process, WaitStatus status, Ticket ticket);
   void suspect(Process& process);
   void leave_place(const Process& process);
   void check_orphans();
@@ -174,6 +182,7 @@ class WorkerPool final : public Pool {
 
   // pool_guard.cc: who watches whom.
   bool begun(const Process& process, const Held& held) const;
+  const Held* executing(const Process& process) const;
   Unit unit_of(const Held& held) const;
   Process* heir(const Process& dead, const Held& held);
   void hand_over(Process& heir, Process& dead, Held held);
@@ -200,13 +209,15 @@ class WorkerPool final : public Pool {
   std::deque<Ticket> alone_queue_;  // Those of them that must be alone on their worker.
   std::vector<JobResult> results_;  // Closed, not yet returned by wait().
   std::map<std::uint64_t, JobResult> early_;  // With `ordered`: closed before their turn.
-  std::uint64_t next_serial_ = 0;
+  std::uint64_t next_serial_ = 0;             // To be returned, with `ordered`.
+  std::uint64_t next_number_ = 0;             // To be submitted.
   RestartIntensity budget_;
   PoolStatistics statistics_;
   int unready_deaths_ = 0;  // Of processes that had not warmed up.
   std::string last_death_;
   std::optional<Error> failure_;  // Set once: no job runs any more.
-  Zygotes zygotes_;               // Last: its destructor ends all processes.
+  std::atomic<bool> interrupted_{false};
+  Zygotes zygotes_;  // Last: its destructor ends all processes.
 };
 
 }  // namespace crashworthy
