@@ -341,7 +341,7 @@ bool must_wake_or(Defect defect, Atomic<std::uint32_t>& signal, const Atomic<std
 // As Worker::run() and WorkerPool::call(): a worker that sleeps on its desk's signal.
 void orders(Schedule& run, std::uint64_t count, Defect defect) {
   struct State {
-    std::array<StampedRecord<Atomic, 1>, 2> ring;
+    std::array<StampedRecord<Atomic, 1>, 4> ring;  // Room for all.
     Atomic<std::uint32_t> signal, sleeping;
   };
   auto state = std::make_shared<State>();
@@ -350,7 +350,7 @@ void orders(Schedule& run, std::uint64_t count, Defect defect) {
       [state, count, defect] {
         for (std::uint64_t next = 0; next < count;) {
           std::uint32_t signal = state->signal.load(std::memory_order_seq_cst);
-          if (state->ring[next % 2].read(next)) {
+          if (state->ring[next % 4].read(next)) {
             ++next;
             continue;
           }
@@ -364,7 +364,7 @@ void orders(Schedule& run, std::uint64_t count, Defect defect) {
   run.actor("coordinator", [state, count, defect] {
     std::uint32_t last = 0;
     for (std::uint64_t i = 0; i < count; ++i) {
-      state->ring[i % 2].write(i, {i});
+      state->ring[i % 4].write(i, {i});
       if (must_wake_or(defect, state->signal, state->sleeping, last)) wake(state->signal.id());
     }
   });

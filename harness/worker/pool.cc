@@ -312,6 +312,8 @@ void WorkerPool::take_result(Process& process, const Completion& completion, Job
     ++statistics_.nonsense;
     return kill(process);
   }
+  process.told_source = completion.source;
+  process.told_position = completion.position;
   Process& source = processes_[completion.source];
   const bool own = &source == &process;
   Frame filled;

@@ -13,8 +13,11 @@ std::uint64_t entry_of(std::uint32_t generation, std::uint32_t cell) {
 
 }  // namespace
 
-// Whether the process's lease says that it was executing the job. True once the process is dead.
+// Whether the process's lease says that it is executing the job, and no result of it has come. Once
+// the process is dead: whether it was.
 bool WorkerPool::begun(const Process& process, const Held& held) const {
+  // A lease ends only after the result was told, and nothing more comes of it then.
+  if (process.told_source == held.source && process.told_position == held.position) return false;
   return executes(memory_.cell(process.cell).lease, held.source, held.position);
 }
 

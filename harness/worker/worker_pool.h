@@ -100,6 +100,8 @@ class WorkerPool final : public Pool {
     std::deque<Held> held;  // In the order of its execution.
     std::uint64_t next_order = 0;
     std::uint64_t next_completion = 0;
+    std::optional<std::uint32_t> told_source;  // Of its last result, and its position there.
+    std::uint64_t told_position = 0;
     std::uint32_t last_call = 0;           // For must_call().
     Frame takeover;                        // Of its region, for what it takes over while a spare.
     std::int64_t progress_ns = 0;          // Its last completion, or its first job after idleness.
