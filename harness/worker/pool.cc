@@ -146,7 +146,9 @@ Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeou
     }
     if (results_ready()) return take_results();
     if (failure_) return *failure_;
-    if (expired) return std::vector<JobResult>();
+    if (interrupted_.exchange(false, std::memory_order_acq_rel) || expired) {
+      return std::vector<JobResult>();
+    }
     wait_for_news(until);
   }
 }
@@ -156,16 +158,17 @@ Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeo
   std::vector<JobResult> all;
   while (in_flight() > 0) {
     const std::int64_t left =
-        until == kNever ? kNever : std::max<std::int64_t>(until - now_ns(), 0);
-    auto came = wait(std::chrono::milliseconds(left / 1'000'000));
+        until == kNever ? kNever - 999'999 : std::max<std::int64_t>(until - now_ns(), 0);
+    auto came = wait(std::chrono::milliseconds((left + 999'999) / 1'000'000));
     if (!came && all.empty()) return came.error();
-    if (!came || (came->empty() && now_ns() >= until)) break;
+    if (!came || came->empty()) break;  // Too late, or interrupted.
     std::move(came->begin(), came->end(), std::back_inserter(all));
   }
   return all;
 }
 
 void WorkerPool::interrupt() {
+  interrupted_.store(true, std::memory_order_release);
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t ignored = ::write(doorbell_.get(), &one, sizeof one);
 }

@@ -97,7 +97,8 @@ class Pool : public Executor {
   // wait() for everything that is in flight, at most `timeout`; what came until then.
   virtual Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) = 0;
 
-  // Makes wait() return soon. Safe from any thread and from signal handlers.
+  // Makes the present wait() or drain() return soon with what has come, or the next one if there is
+  // none now. Safe from any thread and from signal handlers.
   virtual void interrupt() = 0;
 
   virtual PoolStatistics statistics() const = 0;

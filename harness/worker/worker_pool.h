@@ -7,6 +7,7 @@
 
 #include <poll.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -201,7 +202,8 @@ class WorkerPool final : public Pool {
   int unready_deaths_ = 0;  // Of processes that had not warmed up.
   std::string last_death_;
   std::optional<Error> failure_;  // Set once: no job runs any more.
-  Zygotes zygotes_;               // Last: its destructor ends all processes.
+  std::atomic<bool> interrupted_{false};
+  Zygotes zygotes_;  // Last: its destructor ends all processes.
 };
 
 }  // namespace crashworthy
