@@ -144,7 +144,9 @@ Result<void> WorkerPool::start_process() {
   card.first_completion.store(fresh.next_completion);
   card.takeover_offset.store(fresh.takeover.ref().offset);
   card.takeover_bytes.store(fresh.takeover.size());
-  if (auto asked = zygotes_.fork_worker(fresh.cell, fresh.generation); !asked) return asked.error();
+  const auto zygote = zygotes_.fork_worker(fresh.cell, fresh.generation);
+  if (!zygote) return zygote.error();
+  fresh.zygote = *zygote;
   *process = std::move(fresh);
   return {};
 }

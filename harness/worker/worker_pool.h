@@ -84,8 +84,8 @@ class WorkerPool final : public Pool {
     State state = State::kFree;
     std::uint32_t cell = 0;
     std::uint32_t generation = 0;
-    std::uint32_t zygote = 0;
-    pid_t pid = 0;  // 0: not told yet.
+    std::uint32_t zygote = 0;  // That was asked to fork it.
+    pid_t pid = 0;             // 0: not told yet.
     UniqueFd pidfd;
     bool ready = false;     // It has said so.
     bool orphaned = false;  // Its zygote is dead: nobody will tell how it ended.

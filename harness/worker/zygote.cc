@@ -199,7 +199,7 @@ Result<void> Zygotes::request_twin(std::size_t from) {
   return {};
 }
 
-Result<void> Zygotes::fork_worker(std::uint32_t cell, std::uint32_t generation) {
+Result<std::uint32_t> Zygotes::fork_worker(std::uint32_t cell, std::uint32_t generation) {
   const auto usable = [](const Zygote& zygote) { return zygote.pid != 0 && zygote.socket.valid(); };
   Zygote* best = nullptr;
   for (Zygote& zygote : zygotes_) {
@@ -211,7 +211,7 @@ Result<void> Zygotes::fork_worker(std::uint32_t cell, std::uint32_t generation) 
   if (refused != 0) return system_error("ask a zygote for a worker", refused);
   ++best->workers;
   if (best->asked++ == 0) best->asked_ns = now_ns();
-  return {};
+  return static_cast<std::uint32_t>(best - zygotes_.data());
 }
 
 std::array<int, Zygotes::kCount> Zygotes::sockets() const {

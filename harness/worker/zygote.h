@@ -66,8 +66,9 @@ class Zygotes {
   // otherwise); kGone when the first one dies while it prepares itself, with how it died.
   Result<void> boot();
 
-  // Asks the zygote with the fewest workers to fork one. The answer comes as a report.
-  Result<void> fork_worker(std::uint32_t cell, std::uint32_t generation);
+  // Asks the zygote with the fewest workers to fork one, and says which that is. The answer comes
+  // as a report.
+  Result<std::uint32_t> fork_worker(std::uint32_t cell, std::uint32_t generation);
 
   // Sockets to be polled for reports, -1 for a zygote that is not there.
   std::array<int, kCount> sockets() const;
