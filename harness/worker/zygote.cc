@@ -28,6 +28,7 @@ using Kind = ZygoteReport::Kind;
 
 constexpr std::int64_t kEndPatienceNs = 200'000'000;
 constexpr std::int64_t kSilenceNs = 1'000'000'000;
+constexpr std::int64_t kPreparationNs = 60'000'000'000;  // The warm-up job is the user's.
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
 // A joined thread is still counted for some microseconds while the kernel takes it down.
@@ -161,7 +162,8 @@ Result<void> Zygotes::boot() {
   UniqueFd none;
   pollfd ready{first.socket.get(), POLLIN, 0};
   while (::poll(&ready, 1, -1) < 0 && errno == EINTR) continue;
-  if (receive_packet(first.socket.get(), &packet, sizeof packet, none) != Packet::kWhole) {
+  first.ready = receive_packet(first.socket.get(), &packet, sizeof packet, none) == Packet::kWhole;
+  if (!first.ready) {
     wait_for_end(first.pidfd.get(), -1);
     const auto status = reap(first.pidfd.get());
     const std::string end = status && *status ? (*status)->describe() : "ended";
@@ -248,7 +250,10 @@ void Zygotes::read(std::size_t index, std::vector<ZygoteReport>& reports) {
       zygotes_[1 - index].pidfd = std::move(pidfd);
       continue;
     }
-    if (kind == Kind::kReady) continue;
+    if (kind == Kind::kReady) {
+      zygote.ready = true;
+      continue;
+    }
     reports.push_back({kind, packet.cell, packet.generation, packet.pid, packet.value,
                        static_cast<std::uint32_t>(index), std::move(pidfd)});
   }
@@ -292,17 +297,20 @@ Result<void> Zygotes::revive() {
   return {};
 }
 
+std::int64_t Zygotes::silent_at(const Zygote& zygote) {
+  if (zygote.asked == 0) return kNever;
+  return zygote.asked_ns + (zygote.ready ? kSilenceNs : kPreparationNs);
+}
+
 std::int64_t Zygotes::silent_at() const {
   std::int64_t first = kNever;
-  for (const Zygote& zygote : zygotes_) {
-    if (zygote.asked > 0) first = std::min(first, zygote.asked_ns + kSilenceNs);
-  }
+  for (const Zygote& zygote : zygotes_) first = std::min(first, silent_at(zygote));
   return first;
 }
 
 void Zygotes::kill_silent(std::int64_t now) {
   for (Zygote& zygote : zygotes_) {
-    if (zygote.asked == 0 || zygote.asked_ns + kSilenceNs > now) continue;
+    if (silent_at(zygote) > now) continue;
     zygote.asked_ns = now;
     if (zygote.pidfd.valid()) [[maybe_unused]]
       const auto sent = send_signal(zygote.pidfd.get(), SIGKILL);

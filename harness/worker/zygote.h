@@ -76,7 +76,8 @@ class Zygotes {
   // are dead and the caller is single-threaded, anew; else fails with kGone.
   Result<std::vector<ZygoteReport>> reports();
 
-  // A zygote that does not answer for a second is taken for hung, and killed.
+  // A zygote that does not answer for a second is taken for hung, and killed; one that prepares
+  // itself has a minute.
   void kill_silent(std::int64_t now_ns);
   // When kill_silent() may have something to do.
   std::int64_t silent_at() const;
@@ -91,11 +92,13 @@ class Zygotes {
     UniqueFd pidfd;
     pid_t pid = 0;
     bool ours = false;          // Our child, to be reaped.
+    bool ready = false;         // It has prepared itself.
     int workers = 0;            // Forked and not reaped, and asked for.
     int asked = 0;              // Requests without an answer...
     std::int64_t asked_ns = 0;  // ...the oldest of them, or the last answer.
   };
 
+  static std::int64_t silent_at(const Zygote& zygote);
   Result<void> fork_first(std::size_t index);
   Result<void> request_twin(std::size_t from);
   Result<void> revive();
