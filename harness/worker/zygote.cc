@@ -252,6 +252,10 @@ void Zygotes::read(std::size_t index, std::vector<ZygoteReport>& reports) {
     }
     if (kind == Kind::kReady) {
       zygote.ready = true;
+      if (zygote.pid == 0) {  // Who forked it has died before it told.
+        zygote.pid = packet.pid;
+        zygote.pidfd = std::move(pidfd);
+      }
       continue;
     }
     reports.push_back({kind, packet.cell, packet.generation, packet.pid, packet.value,

@@ -36,7 +36,7 @@ struct ZygoteReport {
     kFailed,       // The fork for `cell` failed; `value` is the errno.
     kEnded,        // The process of `cell` was reaped; `value` is its raw wait status.
     kTwin,         // `pid`, `pidfd`: the other zygote was forked.
-    kReady,        // The zygote has prepared itself.
+    kReady,        // The zygote `pid`, `pidfd` has prepared itself.
     kGone          // The zygote is dead, and its workers die; made up by the coordinator.
   };
   Kind kind = Kind::kReady;

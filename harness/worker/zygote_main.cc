@@ -48,7 +48,8 @@ class ZygoteProcess {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // What workers leave behind comes to us, and is ended.
     settle_in();
     listen_to_children();
-    tell({static_cast<std::uint32_t>(Kind::kReady), 0, 0, ::getpid(), 0});
+    const auto self = open_pidfd(::getpid());
+    tell({static_cast<std::uint32_t>(Kind::kReady), 0, 0, ::getpid(), 0}, self ? self->get() : -1);
     for (;;) {
       std::array<pollfd, 3> polls{pollfd{socket_.get(), POLLIN, 0},
                                   pollfd{children_.get(), POLLIN, 0},
