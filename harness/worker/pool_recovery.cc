@@ -19,6 +19,8 @@ constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 // with its zygote.
 constexpr std::int64_t kLimboNs = 2'000'000'000;
 constexpr int kOrphanLookMs = 1;
+// How long a zygote may take to tell of a process that has been killed.
+constexpr std::int64_t kTellingNs = 1'000'000'000;
 
 // Signals that a process raises by its own doing. Anybody may send SIGKILL, so it convicts nobody.
 bool self_inflicted(WaitStatus status) {
@@ -300,6 +302,7 @@ void WorkerPool::leave_place(const Process& process) {
 
 void WorkerPool::kill(Process& process) {
   process.state = State::kEnding;
+  process.ending_ns = now_ns();
   guards_stale_ = true;
   if (process.pidfd.valid()) [[maybe_unused]]
     const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
@@ -540,18 +543,37 @@ std::int64_t WorkerPool::hung_at(Process& process) const {
 std::int64_t WorkerPool::next_deadline() {
   std::int64_t next = zygotes_.silent_at();
   if (limbo_ > 0) next = std::min(next, now_ns() + kOrphanLookMs * 1'000'000);
-  for (Process& process : processes_) next = std::min(next, hung_at(process));
+  for (Process& process : processes_) {
+    next = std::min({next, hung_at(process), untold_at(process)});
+  }
   return next;
 }
 
 void WorkerPool::kill_hung(std::int64_t now) {
   zygotes_.kill_silent(now);
+  kill_untelling(now);
   for (Process& process : processes_) {
     if (hung_at(process) > now) continue;
     ++statistics_.hung;
-    process.killed_ns = now;
+    process.killed_ns = process.ending_ns = now;
     if (process.pidfd.valid()) [[maybe_unused]]
       const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+  }
+}
+
+// When its zygote should have told of the end of a process that was killed.
+std::int64_t WorkerPool::untold_at(const Process& process) {
+  const bool waited_for = process.alive() && !process.orphaned && process.ending_ns != 0;
+  return waited_for ? process.ending_ns + kTellingNs : kNever;
+}
+
+// A zygote that does not tell of a dead child is stopped, or worse. Its own death makes its
+// processes orphans, whose end we see ourselves.
+void WorkerPool::kill_untelling(std::int64_t now) {
+  for (Process& process : processes_) {
+    if (untold_at(process) > now) continue;
+    process.ending_ns = now;
+    if (process.pidfd.valid() && has_ended(process.pidfd.get())) zygotes_.kill(process.zygote);
   }
 }
 

@@ -101,6 +101,7 @@ class WorkerPool final : public Pool {
     Frame takeover;                        // Of its region, for what it takes over while a spare.
     std::int64_t progress_ns = 0;          // Its last completion, or its first job after idleness.
     std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
+    std::int64_t ending_ns = 0;            // When it was killed for whatever reason.
     std::uint64_t heartbeats = 0;          // As last seen...
     std::int64_t heartbeat_ns = 0;         // ...to change.
     std::optional<std::uint32_t> guard;    // The spare that guards it.
@@ -160,6 +161,8 @@ class WorkerPool final : public Pool {
   void check_orphans();
   void kill(Process& process);
   void kill_hung(std::int64_t now);
+  static std::int64_t untold_at(const Process& process);
+  void kill_untelling(std::int64_t now);
   std::int64_t hung_at(Process& process) const;
   std::int64_t next_deadline();
   void fill_places();

@@ -312,12 +312,17 @@ std::int64_t Zygotes::silent_at() const {
   return first;
 }
 
+void Zygotes::kill(std::uint32_t zygote) {
+  const UniqueFd& pidfd = zygotes_[zygote].pidfd;
+  if (pidfd.valid()) [[maybe_unused]]
+    const auto sent = send_signal(pidfd.get(), SIGKILL);
+}
+
 void Zygotes::kill_silent(std::int64_t now) {
   for (Zygote& zygote : zygotes_) {
     if (silent_at(zygote) > now) continue;
     zygote.asked_ns = now;
-    if (zygote.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(zygote.pidfd.get(), SIGKILL);
+    kill(static_cast<std::uint32_t>(&zygote - zygotes_.data()));
   }
 }
 

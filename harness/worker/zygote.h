@@ -79,6 +79,8 @@ class Zygotes {
   // A zygote that does not answer for a second is taken for hung, and killed; one that prepares
   // itself has a minute.
   void kill_silent(std::int64_t now_ns);
+  // One that does not tell what it must know is killed, too.
+  void kill(std::uint32_t zygote);
   // When kill_silent() may have something to do.
   std::int64_t silent_at() const;
 
