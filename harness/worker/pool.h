@@ -53,7 +53,8 @@ struct PoolOptions {
   // effect without `restart`.
   int intensity = 100;
   std::chrono::nanoseconds period = std::chrono::seconds(10);
-  // A unit of work that takes longer is killed as hung. 0: none.
+  // A unit of work that takes longer is killed as hung. A process that was stopped while it had
+  // none is killed when it does not become a worker within twice that (and a second). 0: none.
   std::chrono::nanoseconds deadline = std::chrono::seconds(30);
   // One that does not call JobContext::heartbeat() for so long is killed as hung. 0: none.
   std::chrono::nanoseconds heartbeat{0};

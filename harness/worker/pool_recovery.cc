@@ -19,6 +19,9 @@ constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 // with its zygote.
 constexpr std::int64_t kLimboNs = 2'000'000'000;
 constexpr int kOrphanLookMs = 1;
+// How long a process without a job may take at least to become active, and to start.
+constexpr std::int64_t kSettlingNs = 1'000'000'000;
+constexpr std::int64_t kStartingNs = 10'000'000'000;
 // How long a zygote may take to tell of a process that has been killed.
 constexpr std::int64_t kTellingNs = 1'000'000'000;
 
@@ -211,6 +214,7 @@ void WorkerPool::on_started(Process& process, ZygoteReport& report) {
   process.pid = report.pid;
   process.pidfd = std::move(report.pidfd);
   process.zygote = report.zygote;
+  process.progress_ns = now_ns();
   memory_.desk(process.cell).card.pid.store(report.pid);
   if (process.state == State::kEnding) return kill(process);
   become_spare(process);
@@ -519,9 +523,9 @@ bool WorkerPool::out_of_retries(Ticket ticket) {
 
 // When the process is to be killed as hung, if nothing comes from it before.
 std::int64_t WorkerPool::hung_at(Process& process) const {
-  if (process.state != State::kActive || process.held.empty() || process.killed_ns != 0) {
-    return kNever;
-  }
+  if (process.killed_ns != 0) return kNever;
+  if (process.held.empty()) return stuck_at(process);
+  if (process.state != State::kActive && process.state != State::kSpare) return kNever;
   const Cell& cell = memory_.cell(process.cell);
   std::int64_t first = kNever;
   if (options_.deadline.count() > 0) {
@@ -538,6 +542,20 @@ std::int64_t WorkerPool::hung_at(Process& process) const {
     first = std::min(first, process.heartbeat_ns + options_.heartbeat.count());
   }
   return first;
+}
+
+// When a process that holds nothing is to be killed because it does not get on: it was stopped
+// before it could do what it does without any job. What it takes over meanwhile has its own time.
+std::int64_t WorkerPool::stuck_at(const Process& process) const {
+  if (options_.deadline.count() == 0) return kNever;
+  const std::int64_t bound = options_.deadline.count();
+  if (process.state == State::kActive && !process.settled) {
+    return process.progress_ns + std::max(2 * bound, kSettlingNs);
+  }
+  if (process.state == State::kStarting && process.pid != 0) {
+    return process.progress_ns + std::max(2 * bound, kStartingNs);
+  }
+  return kNever;
 }
 
 std::int64_t WorkerPool::next_deadline() {

@@ -98,8 +98,9 @@ class WorkerPool final : public Pool {
     std::deque<Held> held;  // In the order of its execution.
     std::uint64_t next_order = 0;
     std::uint64_t next_completion = 0;
-    Frame takeover;                        // Of its region, for what it takes over while a spare.
-    std::int64_t progress_ns = 0;          // Its last completion, or its first job after idleness.
+    Frame takeover;  // Of its region, for what it takes over while a spare.
+    // Its last completion, or its first job after idleness; before, when it last became something.
+    std::int64_t progress_ns = 0;
     std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
     std::int64_t ending_ns = 0;            // When it was killed for whatever reason.
     std::uint64_t heartbeats = 0;          // As last seen...
@@ -164,6 +165,7 @@ class WorkerPool final : public Pool {
   static std::int64_t untold_at(const Process& process);
   void kill_untelling(std::int64_t now);
   std::int64_t hung_at(Process& process) const;
+  std::int64_t stuck_at(const Process& process) const;
   std::int64_t next_deadline();
   void fill_places();
   void activate(Place& place, Process& process);
