@@ -38,9 +38,13 @@ std::uint64_t pair(std::uint64_t high, std::uint64_t low) {
 std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32); }
 std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
 
-// Of a completion: over its words but the first, which holds it, and its bytes.
-std::uint32_t checksum(const Words& words, std::string_view bytes, std::string_view message) {
-  std::uint64_t sum = XXH3_64bits(words.data() + 1, sizeof(std::uint64_t) * (kRecordWords - 1));
+// Of a completion: over its words but the first, which holds it, and its bytes. Good for its place
+// alone: a copy of what another process has written is nothing.
+std::uint32_t checksum(std::size_t cell, std::uint64_t position, const Words& words,
+                       std::string_view bytes, std::string_view message) {
+  const std::uint64_t place = (position << 16) ^ (cell + 1);  // At most kMaxCells.
+  std::uint64_t sum =
+      XXH3_64bits_withSeed(words.data() + 1, sizeof(std::uint64_t) * (kRecordWords - 1), place);
   if (!bytes.empty()) sum = XXH3_64bits_withSeed(bytes.data(), bytes.size(), sum);
   if (!message.empty()) sum = XXH3_64bits_withSeed(message.data(), message.size(), sum);
   return high(sum) ^ low(sum);
@@ -184,7 +188,7 @@ void CellMemory::write_completion(std::size_t cell, std::uint64_t position,
     auto* room = reinterpret_cast<char*>(completion_bytes(cell, position));
     std::copy(message.begin(), message.end(), std::copy(bytes.begin(), bytes.end(), room));
   }
-  words[0] |= std::uint64_t{checksum(words, bytes, message) ^ low(words[0])} << 32;
+  words[0] |= std::uint64_t{checksum(cell, position, words, bytes, message) ^ low(words[0])} << 32;
   completion_record(cell, position).write(position, words);
 }
 
@@ -208,7 +212,7 @@ CellMemory::Found CellMemory::read_completion(std::size_t cell, std::uint64_t po
   // Copied, then checked: what is checked cannot change any more.
   output.bytes.assign(room, bytes_size);
   output.message.assign(room + bytes_size, message_size);
-  if ((checksum(w, output.bytes, output.message) ^ low(w[0])) != high(w[0])) {
+  if ((checksum(cell, position, w, output.bytes, output.message) ^ low(w[0])) != high(w[0])) {
     return Found::kNonsense;
   }
   completion = {static_cast<CompletionKind>(high(w[1])),

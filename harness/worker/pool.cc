@@ -308,6 +308,10 @@ void WorkerPool::take_result(Process& process, const Completion& completion, Job
   Process& source = processes_[completion.source];
   const bool own = &source == &process;
   Frame filled;
+  if (!own && process.settled) {  // It takes nothing over any more.
+    ++statistics_.nonsense;
+    return kill(process);
+  }
   if (!own) {
     process.heir_of = completion.source;
     filled = std::exchange(process.takeover, Frame());

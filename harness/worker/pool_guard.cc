@@ -29,6 +29,7 @@ WorkerPool::Unit WorkerPool::unit_of(const Held& held) const {
 WorkerPool::Process* WorkerPool::heir(const Process& dead, const Held& held) {
   for (Process& process : processes_) {
     if (!process.alive() || process.cell == dead.cell || process.cell == held.source) continue;
+    if (process.settled) continue;  // It takes nothing over any more, whatever its lease says.
     if (begun(process, held)) return &process;
   }
   return nullptr;
