@@ -263,6 +263,7 @@ const std::atomic<std::uint32_t>& guard_word(const Cell& cell) {
 }
 
 bool guard_is_held(std::uint32_t word) { return (word & FUTEX_TID_MASK) != 0; }
-bool owner_is_dead(std::uint32_t word) { return (word & FUTEX_OWNER_DIED) != 0; }
+// Exactly what the kernel leaves (handle_futex_death); anything else was written by a job.
+bool owner_is_dead(std::uint32_t word) { return (word & ~FUTEX_WAITERS) == FUTEX_OWNER_DIED; }
 
 }  // namespace crashworthy
