@@ -102,7 +102,6 @@ struct Desk {
 struct Lease {
   std::atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`; 0: nothing.
   std::atomic<std::uint32_t> source{0};
-  std::atomic<std::uint32_t> attempt{0};
   std::atomic<std::int64_t> started_ns{0};
 };
 

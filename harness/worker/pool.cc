@@ -78,7 +78,10 @@ WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe p
   setup.probe = probe;
   setup.warm_up = options.warm_up;
   setup.min_demand = static_cast<std::uint32_t>(options.min_demand);
-  setup.max_deaths = static_cast<std::uint32_t>(options.max_deaths);
+  // The next death might convict the job, or exhaust its retries: that is decided first.
+  const int most = options.max_attempts == 0 ? options.max_deaths
+                                             : std::min(options.max_deaths, options.max_attempts);
+  setup.max_take_over = static_cast<std::uint32_t>(most);
   setup.batch = static_cast<std::uint32_t>(options.batch);
   setup.spin = options.spin;
   return setup;
