@@ -48,8 +48,7 @@ class ZygoteProcess {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // What workers leave behind comes to us, and is ended.
     settle_in();
     listen_to_children();
-    const auto self = open_pidfd(::getpid());
-    tell({static_cast<std::uint32_t>(Kind::kReady), 0, 0, ::getpid(), 0}, self ? self->get() : -1);
+    tell_of_us();
     for (;;) {
       std::array<pollfd, 3> polls{pollfd{socket_.get(), POLLIN, 0},
                                   pollfd{children_.get(), POLLIN, 0},
@@ -71,6 +70,11 @@ class ZygoteProcess {
     std::uint32_t cell;
     std::uint32_t generation;
   };
+
+  void tell_of_us() {
+    const auto self = open_pidfd(::getpid());
+    tell({static_cast<std::uint32_t>(Kind::kReady), 0, 0, ::getpid(), 0}, self ? self->get() : -1);
+  }
 
   void listen_to_children() {
     sigset_t set;
