@@ -115,7 +115,7 @@ void CellMemory::reset(std::size_t index) {
   ::pthread_mutexattr_destroy(&attributes);
   CRASHWORTHY_CHECK(refused == 0, refused);
   fresh.sleeping.store(0);
-  fresh.lease.executing.store(0);
+  fresh.lease.executing.store(Lease::kIdle);
   fresh.heartbeats.store(0);
   // What a process beside itself may have left where the next one is to write.
   for (std::uint64_t i = 0; i < ring_; ++i) new (&completion_record(index, i)) Record();
@@ -198,9 +198,8 @@ CellMemory::Found CellMemory::read_completion(std::size_t cell, std::uint64_t po
   const auto words = record.read(position);
   if (!words) {
     // Only a writer beside itself leaves a foreign stamp, or goes on behind a record without one.
-    const bool skipped =
-        completion_record(cell, position + 1).holds(position + 1) && !record.holds(position);
-    return skipped || record.is_foreign(position, ring_) ? Found::kNonsense : Found::kNothing;
+    const bool nonsense = has_gap(cell, position, 2) || record.is_foreign(position, ring_);
+    return nonsense ? Found::kNonsense : Found::kNothing;
   }
   const Words& w = *words;
   const std::size_t bytes_size = low(w[0]) >> 16;
@@ -229,6 +228,23 @@ CellMemory::Found CellMemory::read_completion(std::size_t cell, std::uint64_t po
   if (completion.failure != 0) output.failure = static_cast<FailureReason>(completion.failure);
   output.frame_bytes = completion.frame_bytes;
   return Found::kCompletion;
+}
+
+bool CellMemory::is_clean(std::size_t cell, std::uint64_t position) const {
+  for (std::uint64_t next = position; next < position + ring_; ++next) {
+    const Record& record = completion_record(cell, next);
+    if (record.holds(next) || record.is_foreign(next, ring_)) return false;
+  }
+  return true;
+}
+
+bool CellMemory::has_gap(std::size_t cell, std::uint64_t position, std::size_t count) const {
+  for (std::uint64_t next = position + 1; next < position + count; ++next) {
+    // In this order: the writer goes on meanwhile.
+    if (!completion_record(cell, next).holds(next)) continue;
+    if (!completion_record(cell, next - 1).holds(next - 1)) return true;
+  }
+  return false;
 }
 
 void CellMemory::seal_all() {

@@ -100,7 +100,10 @@ struct Desk {
 // card; the coordinator, when the death is proved, clears that first and then looks at the lease.
 // So either the one declines, or the other knows who is executing the job.
 struct Lease {
-  std::atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`; 0: nothing.
+  // Of `executing`: nothing. No job that fills its cell with anything leaves this by accident.
+  static constexpr std::uint64_t kIdle = 0x1D1E'71AE'5CA1'AB1E;
+
+  std::atomic<std::uint64_t> executing{kIdle};  // Position + 1 in the orders of `source`.
   std::atomic<std::uint32_t> source{0};
   std::atomic<std::int64_t> started_ns{0};
 };
@@ -152,6 +155,12 @@ class CellMemory {
   // The coordinator only.
   Found read_completion(std::size_t cell, std::uint64_t position, Completion& completion,
                         JobOutput& output) const;
+  // The coordinator only. Whether the ring is as a sane writer, whose next record is `position`,
+  // has left it; for a process that executes nothing.
+  bool is_clean(std::size_t cell, std::uint64_t position) const;
+  // The coordinator only. Whether one of the `count` records from `position` is there although an
+  // earlier one is not.
+  bool has_gap(std::size_t cell, std::uint64_t position, std::size_t count) const;
 
   // In a worker process: makes all of it read-only for it, but for its own cell. A bug if the
   // kernel refuses.

@@ -199,6 +199,11 @@ void WorkerPool::dispatch() {
     }
     if (best == nullptr) return;
     const Ticket ticket = from.front();
+    // What is found there later is then the doing of who was alone with it.
+    if (ledger_.alone(ticket) && !memory_.is_clean(best->cell, best->next_completion)) {
+      kill_for_nonsense(*best);
+      continue;
+    }
     if (!hand_out(*best, ticket)) return;  // No room for its output until somebody lets go of one.
     from.pop_front();
   }
@@ -260,8 +265,7 @@ bool WorkerPool::collect_from(Process& process) {
     if (found == CellMemory::Found::kNothing) return any;
     any = true;
     if (found == CellMemory::Found::kNonsense) {
-      if (process.state != State::kEnding) ++statistics_.nonsense;
-      kill(process);
+      kill_for_nonsense(process);
       return any;
     }
     ++process.next_completion;
@@ -292,8 +296,7 @@ void WorkerPool::take_completion(Process& process, const Completion& completion,
       }
       return;
   }
-  ++statistics_.nonsense;
-  kill(process);
+  kill_for_nonsense(process);
 }
 
 bool WorkerPool::is_of(const Held& held, const Completion& completion) {
@@ -304,16 +307,14 @@ bool WorkerPool::is_of(const Held& held, const Completion& completion) {
 // A result counts if its job is held by this process, or by the one that it took over from.
 void WorkerPool::take_result(Process& process, const Completion& completion, JobOutput output) {
   if (completion.source >= processes_.size()) {
-    ++statistics_.nonsense;
-    return kill(process);
+    return kill_for_nonsense(process);
   }
   process.progress_ns = process.heartbeat_ns = now_ns();
   Process& source = processes_[completion.source];
   const bool own = &source == &process;
   Frame filled;
   if (!own && process.settled) {  // It takes nothing over any more.
-    ++statistics_.nonsense;
-    return kill(process);
+    return kill_for_nonsense(process);
   }
   if (!own) {
     process.heir_of = completion.source;
@@ -336,8 +337,7 @@ void WorkerPool::take_result(Process& process, const Completion& completion, Job
     if (own) filled = std::move(held->output);
     if (job.item != completion.item || job.part != completion.part ||
         output.frame_bytes > std::min(job.output_bytes, filled.size())) {
-      ++statistics_.nonsense;
-      return kill(process);
+      return kill_for_nonsense(process);
     }
     accept(*holder, held, process, std::move(output), std::move(filled));
   }
@@ -366,6 +366,17 @@ void WorkerPool::accept(Process& holder, std::deque<Held>::iterator held, const 
 
 // ---- Waiting ----
 
+// A job that has zeroed its cell has taken back what had been told but not read; the worker goes on
+// behind that, and nothing more can be read.
+void WorkerPool::look_for_gaps() {
+  for (Process& process : processes_) {
+    if (process.held.size() < 3 || process.state != State::kActive) continue;
+    if (memory_.has_gap(process.cell, process.next_completion, process.held.size())) {
+      kill_for_nonsense(process);
+    }
+  }
+}
+
 bool WorkerPool::spin_for_news() {
   if (options_.spin.count() == 0) return false;
   const std::int64_t until = now_ns() + options_.spin.count();
@@ -387,6 +398,7 @@ void WorkerPool::wait_for_news(std::int64_t until_ns) {
   const auto sockets = zygotes_.sockets();
   for (std::size_t i = 0; i < sockets.size(); ++i) polls[1 + i] = {sockets[i], POLLIN, 0};
   until_ns = std::min(until_ns, next_deadline());
+  look_for_gaps();
   fall_asleep(memory_.board().coordinator_sleeps);
   if (!collect() && !look_for_the_dead()) {
     const std::int64_t left = std::max<std::int64_t>(until_ns - now_ns(), 0);

@@ -138,6 +138,7 @@ Result<void> WorkerPool::start_process() {
   fresh.next_order = process->next_order;
   fresh.next_completion = process->next_completion;
   fresh.state = State::kStarting;
+  fresh.born_ns = now_ns();
   if (options_.output_bytes > 0) {
     fresh.takeover = frames_->allocate(region_of(fresh.cell), options_.output_bytes);
   }
@@ -277,9 +278,10 @@ void WorkerPool::suspect(Process& process) {
   ++statistics_.suspicions;
   kill(process);
   leave_place(process);
+  const auto executed = executing(process);
   for (std::size_t i = process.held.size(); i-- > 0;) {
     Held& held = process.held[i];
-    if (!begun(process, held)) {
+    if (i != executed) {
       ledger_.take_back(held.ticket, false);
       requeue(held.ticket);
     } else if (Process* taker = heir(process, held)) {
@@ -310,6 +312,12 @@ void WorkerPool::kill(Process& process) {
   guards_stale_ = true;
   if (process.pidfd.valid()) [[maybe_unused]]
     const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
+}
+
+void WorkerPool::kill_for_nonsense(Process& process) {
+  if (process.state != State::kEnding) ++statistics_.nonsense;
+  process.nonsense = true;
+  kill(process);
 }
 
 void WorkerPool::on_zygote_death(std::uint32_t zygote) {
@@ -393,10 +401,8 @@ void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
                     status.raw());
     return;
   }
-  Unit unit = process.died_in;
-  for (const Held& held : process.held) {
-    if (begun(process, held)) unit = unit_of(held);
-  }
+  const auto executed = executing(process);
+  const Unit unit = executed ? unit_of(process.held[*executed]) : process.died_in;
   probe_.emit_for(process.pid, ProbeEvent::kWorkerDied, process.who(), unit.item, unit.part,
                   unit.attempt, status.raw());
 }
@@ -406,26 +412,29 @@ void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
 void WorkerPool::settle_held(Process& process, WaitStatus status) {
   settle_taken_over(process, status);
   count_take_over(process, status);
+  const auto executed = executing(process);
   auto held = std::exchange(process.held, {});
   for (; !held.empty(); held.pop_back()) {
-    if (!put_back(process, status, held.back())) settle(process, status, std::move(held.back()));
+    if (put_back(process, status, held.back())) continue;
+    settle(process, status, std::move(held.back()), held.size() - 1 == executed);
   }
 }
 
-bool WorkerPool::was_hung(const Process& process, WaitStatus status) const {
-  if (process.killed_ns == 0 || !status.signalled() || status.signal() != SIGKILL) return false;
+WorkerPool::Guilt WorkerPool::guilt_of(const Process& process, WaitStatus status) const {
+  if (self_inflicted(status)) return Guilt::kCrash;
+  if (!status.signalled() || status.signal() != SIGKILL) return Guilt::kNone;
+  if (process.nonsense) return Guilt::kNonsense;
+  if (process.killed_ns == 0) return Guilt::kNone;
   // Killed as hung, but was it this job? It may have begun in the moment before the signal came.
-  const std::int64_t bound = options_.heartbeat.count() > 0 && options_.deadline.count() > 0
-                                 ? std::min(options_.heartbeat, options_.deadline).count()
-                                 : std::max(options_.heartbeat, options_.deadline).count();
-  const Lease& lease = memory_.cell(process.cell).lease;
-  return process.killed_ns - lease.started_ns.load() >= bound;
+  const std::int64_t bound = (process.silent ? options_.heartbeat : options_.deadline).count();
+  if (process.killed_ns - began_ns(process, process.killed_ns) < bound) return Guilt::kNone;
+  return process.silent ? Guilt::kSilence : Guilt::kDeadline;
 }
 
 // What the dead process was executing when somebody took over: now it is known whether the job had
 // killed it. It cannot be convicted yet, for nobody takes over a job that the next death convicts.
 void WorkerPool::settle_taken_over(const Process& process, WaitStatus status) {
-  if (!self_inflicted(status) && !was_hung(process, status)) return;
+  if (guilt_of(process, status) == Guilt::kNone) return;
   for (const Process& heir : processes_) {
     for (const Held& held : heir.held) {
       if (heir.cell == process.cell || held.source != process.cell ||
@@ -446,7 +455,7 @@ void WorkerPool::count_take_over(const Process& process, WaitStatus status) {
   for (const Held& held : processes_[source].held) {
     if (held.source != source || !begun(process, held)) continue;
     ledger_.count_execution(held.ticket);
-    if (self_inflicted(status) || was_hung(process, status)) {
+    if (guilt_of(process, status) != Guilt::kNone) {
       ledger_.charge(held.ticket, true, options_.max_deaths);
     }
   }
@@ -459,7 +468,7 @@ bool WorkerPool::put_back(const Process& process, WaitStatus status, Held& held)
   Process& before = processes_[held.source];
   if (before.state != State::kEnding || before.generation != held.source_generation) return false;
   ledger_.take_back(held.ticket, false);  // The predecessor's was counted; it will be once more.
-  if (self_inflicted(status) || was_hung(process, status)) {
+  if (guilt_of(process, status) != Guilt::kNone) {
     ledger_.charge(held.ticket, true, options_.max_deaths);
   }
   ledger_.lend(held.ticket, {before.cell, before.generation, held.position});
@@ -467,14 +476,12 @@ bool WorkerPool::put_back(const Process& process, WaitStatus status, Held& held)
   return true;
 }
 
-void WorkerPool::settle(const Process& process, WaitStatus status, Held held) {
-  const bool executing = begun(process, held);
-  const bool hung = was_hung(process, status);
+void WorkerPool::settle(const Process& process, WaitStatus status, Held held, bool executing) {
+  const Guilt guilt = guilt_of(process, status);
   const bool was_alone = ledger_.alone(held.ticket) || held.source != process.cell;
   if (executing && options_.redeliver && options_.restart) {
     if (Process* taker = heir(process, held)) {
-      const bool guilty = hung || self_inflicted(status);
-      if (guilty) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
+      if (guilt != Guilt::kNone) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
       return hand_over(*taker, process, std::move(held));
     }
   }
@@ -482,8 +489,12 @@ void WorkerPool::settle(const Process& process, WaitStatus status, Held held) {
   if (!options_.restart || !options_.redeliver) {
     return close(ledger_.close(held.ticket, JobOutcome::kLost, {}));
   }
-  const bool guilty = executing && (hung || self_inflicted(status));
-  if (guilty && charge_and_convict(held.ticket, was_alone, hung, status)) return;
+  if (guilt == Guilt::kNonsense && !was_alone) {
+    // Anyone of them may have written it, one that has returned, too. Alone it will be known.
+    ledger_.isolate(held.ticket);
+  } else if (guilt != Guilt::kNone && (executing || guilt == Guilt::kNonsense)) {
+    if (charge_and_convict(held.ticket, was_alone, guilt, status)) return;
+  }
   if (executing && out_of_retries(held.ticket)) return;
   requeue(held.ticket);
 }
@@ -493,19 +504,39 @@ void WorkerPool::requeue(Ticket ticket) {
 }
 
 // True when the job was closed as poison, or as hung.
-bool WorkerPool::charge_and_convict(Ticket ticket, bool alone, bool hung, WaitStatus status) {
+bool WorkerPool::charge_and_convict(Ticket ticket, bool alone, Guilt guilt, WaitStatus status) {
   if (ledger_.charge(ticket, alone, options_.max_deaths) == Ledger::Verdict::kRetryAlone) {
     return false;
   }
-  JobOutput output;
-  output.failure = hung ? FailureReason::kDeadline : FailureReason::kPoison;
-  output.message = hung ? "its workers took longer than the deadline of " +
-                              format_duration(static_cast<double>(options_.deadline.count()))
-                        : "it killed its worker " + std::to_string(options_.max_deaths) +
-                              " times, at last alone: " + status.describe();
+  JobOutput output = conviction(guilt, status);
+  const bool hung = output.failure == FailureReason::kDeadline;
   const JobOutcome outcome = hung ? JobOutcome::kFailed : JobOutcome::kPoisoned;
   close(ledger_.close(ticket, outcome, std::move(output)));
   return true;
+}
+
+JobOutput WorkerPool::conviction(Guilt guilt, WaitStatus status) const {
+  const auto longer_than = [](const char* what, std::chrono::nanoseconds bound) {
+    return std::string("its workers ") + what + format_duration(static_cast<double>(bound.count()));
+  };
+  JobOutput output;
+  output.failure = FailureReason::kDeadline;
+  switch (guilt) {
+    case Guilt::kDeadline:
+      output.message = longer_than("took longer than the deadline of ", options_.deadline);
+      return output;
+    case Guilt::kSilence:
+      output.message =
+          longer_than("were silent for longer than the heartbeat of ", options_.heartbeat);
+      return output;
+    default:
+      output.failure = FailureReason::kPoison;
+      output.message = "it killed its worker " + std::to_string(options_.max_deaths) +
+                       " times, at last alone: " +
+                       (guilt == Guilt::kNonsense ? "it wrote over the worker's own records"
+                                                  : status.describe());
+      return output;
+  }
 }
 
 // True when the job was closed because it has been begun often enough.
@@ -529,17 +560,14 @@ std::int64_t WorkerPool::hung_at(Process& process) const {
   const Cell& cell = memory_.cell(process.cell);
   std::int64_t first = kNever;
   if (options_.deadline.count() > 0) {
-    const std::int64_t started = cell.lease.started_ns.load(std::memory_order_acquire);
-    // Stopped before it began its job, or with a lease from the future: then its last sign of life
-    // counts.
-    const bool usable =
-        cell.lease.executing.load(std::memory_order_acquire) != 0 && started <= now_ns();
-    first = (usable ? started : process.progress_ns) + options_.deadline.count();
+    first = began_ns(process, now_ns()) + options_.deadline.count();
   }
   if (options_.heartbeat.count() > 0) {
     const std::uint64_t beats = cell.heartbeats.load(std::memory_order_acquire);
     if (beats != std::exchange(process.heartbeats, beats)) process.heartbeat_ns = now_ns();
-    first = std::min(first, process.heartbeat_ns + options_.heartbeat.count());
+    const std::int64_t silent = process.heartbeat_ns + options_.heartbeat.count();
+    process.silent = silent < first;
+    first = std::min(first, silent);
   }
   return first;
 }

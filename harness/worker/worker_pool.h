@@ -102,6 +102,9 @@ class WorkerPool final : public Pool {
     // Its last completion, or its first job after idleness; before, when it last became something.
     std::int64_t progress_ns = 0;
     std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
+    bool silent = false;                   // For its heartbeat, not for the deadline.
+    bool nonsense = false;                 // Killed for records that cannot be.
+    std::int64_t born_ns = 0;              // When it was asked for.
     std::int64_t ending_ns = 0;            // When it was killed for whatever reason.
     std::uint64_t heartbeats = 0;          // As last seen...
     std::int64_t heartbeat_ns = 0;         // ...to change.
@@ -113,6 +116,9 @@ class WorkerPool final : public Pool {
     bool alive() const { return state != State::kFree && state != State::kLimbo; }
     ProbeIdentity who() const { return {static_cast<std::uint32_t>(*place), incarnation}; }
   };
+
+  // Why a death counts against what the process was executing.
+  enum class Guilt { kNone, kCrash, kDeadline, kSilence, kNonsense };
 
   // A worker's place outlives the processes that fill it, one incarnation after the other.
   struct Place {
@@ -137,6 +143,7 @@ class WorkerPool final : public Pool {
   void close(Ledger::Closed closed);
   bool results_ready() const;
   std::vector<JobResult> take_results();
+  void look_for_gaps();
   void wait_for_news(std::int64_t until_ns);
   bool spin_for_news();
 
@@ -149,18 +156,20 @@ class WorkerPool final : public Pool {
   void on_end(Process& process, WaitStatus status);
   void tell_of_death(const Process& process, WaitStatus status);
   void settle_held(Process& process, WaitStatus status);
-  void settle(const Process& process, WaitStatus status, Held held);
+  void settle(const Process& process, WaitStatus status, Held held, bool executing);
   void settle_taken_over(const Process& process, WaitStatus status);
   void count_take_over(const Process& process, WaitStatus status);
   bool put_back(const Process& process, WaitStatus status, Held& held);
-  bool was_hung(const Process& process, WaitStatus status) const;
+  Guilt guilt_of(const Process& process, WaitStatus status) const;
   void requeue(Ticket ticket);
-  bool charge_and_convict(Ticket ticket, bool alone, bool hung, WaitStatus status);
+  bool charge_and_convict(Ticket ticket, bool alone, Guilt guilt, WaitStatus status);
+  JobOutput conviction(Guilt guilt, WaitStatus status) const;
   bool out_of_retries(Ticket ticket);
   void suspect(Process& process);
   void leave_place(const Process& process);
   void check_orphans();
   void kill(Process& process);
+  void kill_for_nonsense(Process& process);
   void kill_hung(std::int64_t now);
   static std::int64_t untold_at(const Process& process);
   void kill_untelling(std::int64_t now);
@@ -176,6 +185,9 @@ class WorkerPool final : public Pool {
 
   // pool_guard.cc: who watches whom.
   bool begun(const Process& process, const Held& held) const;
+  std::optional<std::size_t> executing(const Process& process) const;
+  bool lease_is_plausible(const Process& process) const;
+  std::int64_t began_ns(const Process& process, std::int64_t now) const;
   Unit unit_of(const Held& held) const;
   Process* heir(const Process& dead, const Held& held);
   void hand_over(Process& heir, const Process& dead, Held held);
