@@ -257,7 +257,8 @@ bool WorkerPool::collect() {
 bool WorkerPool::collect_from(Process& process) {
   bool any = false;
   const std::uint32_t generation = process.generation;
-  while (!failure_ && process.alive() && process.generation == generation) {
+  // Who has written nonsense is not listened to any more: it would be news for ever.
+  while (!failure_ && process.alive() && process.generation == generation && !process.nonsense) {
     Completion completion;
     JobOutput output;
     const auto found =
