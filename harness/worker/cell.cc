@@ -115,7 +115,7 @@ void CellMemory::reset(std::size_t index) {
   ::pthread_mutexattr_destroy(&attributes);
   CRASHWORTHY_CHECK(refused == 0, refused);
   fresh.sleeping.store(0);
-  fresh.lease.executing.store(Lease::kIdle);
+  fresh.lease.executing.store(Lease::idle(index));
   fresh.heartbeats.store(0);
   // What a process beside itself may have left where the next one is to write.
   for (std::uint64_t i = 0; i < ring_; ++i) new (&completion_record(index, i)) Record();

@@ -100,10 +100,11 @@ struct Desk {
 // card; the coordinator, when the death is proved, clears that first and then looks at the lease.
 // So either the one declines, or the other knows who is executing the job.
 struct Lease {
-  // Of `executing`: nothing. No job that fills its cell with anything leaves this by accident.
-  static constexpr std::uint64_t kIdle = 0x1D1E'71AE'5CA1'AB1E;
+  // What `executing` is while it executes nothing, in this cell. No job that fills its cell with
+  // anything, or with a copy of another one, leaves that by accident.
+  static constexpr std::uint64_t idle(std::size_t cell) { return 0x1D1E'71AE'5CA1'AB1E + cell; }
 
-  std::atomic<std::uint64_t> executing{kIdle};  // Position + 1 in the orders of `source`.
+  std::atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`.
   std::atomic<std::uint32_t> source{0};
   std::atomic<std::int64_t> started_ns{0};
 };

@@ -35,7 +35,7 @@ std::optional<std::size_t> WorkerPool::executing(const Process& process) const {
 bool WorkerPool::lease_is_plausible(const Process& process) const {
   const Lease& lease = memory_.cell(process.cell).lease;
   const std::uint64_t executing = lease.executing.load(std::memory_order_acquire);
-  if (executing == Lease::kIdle) return true;
+  if (executing == Lease::idle(process.cell)) return true;
   return lease.source.load(std::memory_order_acquire) == process.cell &&
          executing > memory_.desk(process.cell).card.first_order.load() &&
          executing <= process.next_order;
@@ -46,8 +46,9 @@ bool WorkerPool::lease_is_plausible(const Process& process) const {
 std::int64_t WorkerPool::began_ns(const Process& process, std::int64_t now) const {
   const Lease& lease = memory_.cell(process.cell).lease;
   const std::int64_t started = lease.started_ns.load(std::memory_order_acquire);
-  const bool usable = lease.executing.load(std::memory_order_acquire) != Lease::kIdle &&
-                      started >= process.born_ns && started <= now;
+  const bool usable =
+      lease.executing.load(std::memory_order_acquire) != Lease::idle(process.cell) &&
+      started >= process.born_ns && started <= now;
   return usable ? started : process.progress_ns;
 }
 

@@ -156,7 +156,7 @@ class Worker {
     setup_.frames->unseal(frame);
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
-    cell_.lease.executing.store(Lease::kIdle, std::memory_order_release);
+    cell_.lease.executing.store(Lease::idle(number_), std::memory_order_release);
     Completion completion{CompletionKind::kJob,
                           source.cell,
                           source.generation,
@@ -235,7 +235,7 @@ class Worker {
     setup_.probe.emit_for(card.pid.load(), ProbeEvent::kSuspected, dead);
     // The coordinator may not have looked for long: there is room for so much until it does.
     const bool full = next_completion_ - first_completion_ + kRoomToTakeOver > memory_.ring();
-    if (executing == Lease::kIdle || spoken_for || full) return call_coordinator();
+    if (executing == Lease::idle(source) || spoken_for || full) return call_coordinator();
     const auto order = memory_.read_order(source, executing - 1, job_.arguments);
     if (!order || order->kind != OrderKind::kJob) return call_coordinator();
     // In the coordinator's words, not those of whoever died.
@@ -248,7 +248,7 @@ class Worker {
     }
     begin_lease(source, executing - 1);
     if (card.generation.load(std::memory_order_seq_cst) != generation) {
-      cell_.lease.executing.store(Lease::kIdle, std::memory_order_release);
+      cell_.lease.executing.store(Lease::idle(number_), std::memory_order_release);
       publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
       return call_coordinator();
     }
