@@ -21,6 +21,7 @@ namespace {
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
 constexpr int kMaxDemand = 64;
+constexpr std::size_t kMaxRoom = std::size_t{1} << 40;  // For frames, of one process.
 // Cells beyond those of the workers and spares, for processes that are being taken down.
 constexpr std::size_t kDyingCells = 6;
 
@@ -60,6 +61,9 @@ Result<void> check_options(const PoolOptions& options) {
   if (options.deadline.count() < 0) return usage_error("the deadline is negative");
   if (options.heartbeat.count() < 0) return usage_error("the heartbeat is negative");
   if (options.spin.count() < 0) return usage_error("the time to spin is negative");
+  if (options.output_bytes > kMaxRoom || options.frame_bytes > kMaxRoom) {
+    return usage_error("output_bytes or frame_bytes is more than 1 TiB");
+  }
   if (options.warm_up && options.warm_up->output_bytes > options.output_bytes) {
     return usage_error("the output of the warm-up job is larger than output_bytes");
   }
