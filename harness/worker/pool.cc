@@ -397,7 +397,9 @@ bool WorkerPool::spin_for_news() {
 // Sleeps until there may be something to do, at most until `until_ns`, and does what is not in the
 // rings: reports of the zygotes, the dead, the hung.
 void WorkerPool::wait_for_news(std::int64_t until_ns) {
+  const bool again = refill_at_ns_ != 0 && now_ns() >= refill_at_ns_;
   refill();
+  if (again) take_reports();  // Zygotes, too.
   if (failure_ || spin_for_news()) return;
   std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.get(), POLLIN, 0}};
   const auto sockets = zygotes_.sockets();

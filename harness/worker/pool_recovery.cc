@@ -22,6 +22,8 @@ constexpr int kOrphanLookMs = 1;
 // How long a process without a job may take at least to become active, and to start.
 constexpr std::int64_t kSettlingNs = 1'000'000'000;
 constexpr std::int64_t kStartingNs = 10'000'000'000;
+// When a failed fork is tried again.
+constexpr std::int64_t kRefillNs = 500'000'000;
 // How long a zygote may take to tell of a process that has been killed.
 constexpr std::int64_t kTellingNs = 1'000'000'000;
 
@@ -118,6 +120,10 @@ Result<void> WorkerPool::boot() {
     }
   }
   if (failure_) return *failure_;
+  if (std::all_of(places_.begin(), places_.end(), [](const Place& place) { return !place.cell; })) {
+    return Error{ErrorKind::kSystem, 0, "no worker of the pool could be started",
+                 "is there room for processes and descriptors (ulimit -u, ulimit -n)?"};
+  }
   return {};
 }
 
@@ -159,7 +165,8 @@ Result<void> WorkerPool::start_process() {
 
 // Asks for what is missing of workers and spares.
 void WorkerPool::refill() {
-  if (!options_.restart || !refill_ || failure_) return;
+  if (!options_.restart || failure_ || now_ns() < refill_at_ns_) return;
+  if (std::exchange(refill_at_ns_, 0) != 0) zygotes_.retry_twin();
   std::size_t there = 0;
   for (const Process& process : processes_) {
     there += process.state == State::kStarting || process.state == State::kSpare ||
@@ -168,15 +175,20 @@ void WorkerPool::refill() {
   const std::size_t wanted = places_.size() + static_cast<std::size_t>(options_.spares);
   for (; there < wanted && free_cell() != nullptr; ++there) {
     if (auto started = start_process(); !started) {
-      refill_ = false;
-      return;
+      return refill_later();
     }
   }
+}
+
+// There is no room for processes now: that is tried again in a while.
+void WorkerPool::refill_later() {
+  if (options_.restart) refill_at_ns_ = now_ns() + kRefillNs;
 }
 
 void WorkerPool::take_reports() {
   auto reports = zygotes_.reports();
   if (!reports) return fail(reports.error());
+  if (zygotes_.lacks_twin() && refill_at_ns_ == 0) refill_later();
   for (ZygoteReport& report : *reports) {
     if (failure_) return;
     if (report.kind == ZygoteReport::Kind::kGone) {
@@ -197,8 +209,8 @@ void WorkerPool::take_report(ZygoteReport& report) {
     case ZygoteReport::Kind::kFailed:
       process.state = State::kFree;
       process.takeover = Frame();
-      // With what is there the pool still works; the next death tries again.
-      refill_ = false;
+      // With what is there the pool still works.
+      refill_later();
       if (std::none_of(processes_.begin(), processes_.end(),
                        [](const Process& other) { return other.alive(); })) {
         fail(system_error("fork a worker", report.value));
@@ -214,6 +226,12 @@ void WorkerPool::take_report(ZygoteReport& report) {
 void WorkerPool::on_started(Process& process, ZygoteReport& report) {
   process.pid = report.pid;
   process.pidfd = std::move(report.pidfd);
+  if (!process.pidfd.valid()) {
+    // No room for its descriptor here: nobody could end it.
+    process.state = State::kEnding;
+    process.unused = true;
+    return order(process, {OrderKind::kEnd}, {});
+  }
   process.zygote = report.zygote;
   process.progress_ns = now_ns();
   memory_.desk(process.cell).card.pid.store(report.pid);
@@ -335,7 +353,7 @@ void WorkerPool::on_zygote_death(std::uint32_t zygote) {
     }
     ++limbo_;
   }
-  refill_ = true;
+  refill_at_ns_ = 0;
   check_orphans();
 }
 
@@ -360,6 +378,14 @@ void WorkerPool::check_orphans() {
 
 // The proof of a death: nothing of the process writes any more.
 void WorkerPool::on_end(Process& process, WaitStatus status) {
+  if (process.unused) {
+    memory_.desk(process.cell).card.generation.store(0);
+    process.orphaned = false;
+    process.state = State::kFree;
+    process.pid = 0;
+    process.takeover = Frame();
+    return refill_later();
+  }
   memory_.desk(process.cell).card.generation.store(0, std::memory_order_seq_cst);  // See Lease.
   collect();  // What it, or an heir, finished is finished.
   if (failure_) return;
@@ -375,7 +401,7 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
   process.pidfd.reset();
   process.takeover = Frame();
   guards_stale_ = true;
-  refill_ = true;
+  refill_at_ns_ = 0;
   if (options_.restart && !budget_.spend(now_ns())) {
     return fail({ErrorKind::kGone, 0,
                  "the worker pool gave up: more than " + std::to_string(options_.intensity) +
@@ -588,6 +614,7 @@ std::int64_t WorkerPool::stuck_at(const Process& process) const {
 
 std::int64_t WorkerPool::next_deadline() {
   std::int64_t next = zygotes_.silent_at();
+  if (refill_at_ns_ != 0) next = std::min(next, refill_at_ns_);
   if (limbo_ > 0) next = std::min(next, now_ns() + kOrphanLookMs * 1'000'000);
   for (Process& process : processes_) {
     next = std::min({next, hung_at(process), untold_at(process)});

@@ -89,6 +89,7 @@ class WorkerPool final : public Pool {
     UniqueFd pidfd;
     bool ready = false;     // It has said so.
     bool orphaned = false;  // Its zygote is dead: nobody will tell how it ended.
+    bool unused = false;    // There was no descriptor for it; it is told to end.
     std::int64_t limbo_until_ns = 0;
 
     std::optional<std::size_t> place;  // Set once it was active.
@@ -179,6 +180,7 @@ class WorkerPool final : public Pool {
   void fill_places();
   void activate(Place& place, Process& process);
   void refill();
+  void refill_later();
   Result<void> start_process();
   Process* free_cell();
   void fail(Error error);
@@ -204,7 +206,8 @@ class WorkerPool final : public Pool {
 
   std::vector<Process> processes_;  // By cell.
   std::vector<Place> places_;
-  bool refill_ = true;         // False after a failed fork, until the next death.
+  // Not before then, after a failed fork; the next death ends that, too.
+  std::int64_t refill_at_ns_ = 0;
   bool guards_stale_ = false;  // A spare or a worker came or went.
   int limbo_ = 0;              // Cells in it.
 

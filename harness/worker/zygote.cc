@@ -287,7 +287,7 @@ Result<void> Zygotes::revive() {
     if (zygotes_[1 - i].socket.valid()) {
       if (twin_refused_) continue;
       // One that is itself on its way has to be there first.
-      if (zygotes_[1 - i].pid != 0) return request_twin(1 - i);
+      if (zygotes_[1 - i].pid != 0) twin_refused_ = !request_twin(1 - i).ok();
       continue;
     }
     if (auto forked = fork_first(i); !forked) {

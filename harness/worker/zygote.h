@@ -76,6 +76,10 @@ class Zygotes {
   // are dead and the caller is single-threaded, anew; else fails with kGone.
   Result<std::vector<ZygoteReport>> reports();
 
+  // Allows that a zygote that could not be forked is asked for again.
+  void retry_twin() { twin_refused_ = false; }
+  bool lacks_twin() const { return twin_refused_; }
+
   // A zygote that does not answer for a second is taken for hung, and killed; one that prepares
   // itself has a minute.
   void kill_silent(std::int64_t now_ns);
@@ -110,7 +114,7 @@ class Zygotes {
   ZygoteBody body_;
   std::array<Zygote, kCount> zygotes_;
   std::uint64_t deaths_ = 0;
-  bool twin_refused_ = false;  // There was no room for a second one; not asked again until a death.
+  bool twin_refused_ = false;  // There was no room for a second one; not asked again for a while.
 };
 
 }  // namespace crashworthy
