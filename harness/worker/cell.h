@@ -100,9 +100,12 @@ struct Desk {
 // card; the coordinator, when the death is proved, clears that first and then looks at the lease.
 // So either the one declines, or the other knows who is executing the job.
 struct Lease {
-  std::atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`; 0: nothing.
+  // What `executing` is while it executes nothing, in this cell. No job that fills its cell with
+  // anything, or with a copy of another one, leaves that by accident.
+  static constexpr std::uint64_t idle(std::size_t cell) { return 0x1D1E'71AE'5CA1'AB1E + cell; }
+
+  std::atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`.
   std::atomic<std::uint32_t> source{0};
-  std::atomic<std::uint32_t> attempt{0};
   std::atomic<std::int64_t> started_ns{0};
 };
 
@@ -153,6 +156,12 @@ class CellMemory {
   // The coordinator only.
   Found read_completion(std::size_t cell, std::uint64_t position, Completion& completion,
                         JobOutput& output) const;
+  // The coordinator only. Whether the ring is as a sane writer, whose next record is `position`,
+  // has left it; for a process that executes nothing.
+  bool is_clean(std::size_t cell, std::uint64_t position) const;
+  // The coordinator only. Whether one of the `count` records from `position` is there although an
+  // earlier one is not.
+  bool has_gap(std::size_t cell, std::uint64_t position, std::size_t count) const;
 
   // In a worker process: makes all of it read-only for it, but for its own cell. A bug if the
   // kernel refuses.

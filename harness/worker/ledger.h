@@ -54,6 +54,8 @@ class Ledger {
   // alone.
   Verdict charge(Ticket ticket, bool alone, int max_deaths);
 
+  // Its next execution must be alone on its worker, although no death is counted.
+  void isolate(Ticket ticket) { entry(ticket).alone = true; }
   // True when the next execution must be alone on its worker.
   bool alone(Ticket ticket) const { return entry(ticket).alone; }
 
