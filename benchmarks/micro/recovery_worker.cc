@@ -1,8 +1,10 @@
 // recovery-worker FRAME STAGE: the worker of recovery-benchmark that is executed anew for each
 // life, with OpenCV and its image codecs. Reads RecoveryTask with its attempt from standard input,
 // and writes a byte to standard output when it has executed it.
+#include <sys/prctl.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <vector>
 
@@ -13,6 +15,7 @@ namespace bench = crashworthy::benchmark;
 
 int main(int argc, char** argv) {
   if (argc != 3) return 64;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // A victim that waits to be killed never reads again.
   bench::set_up_process();
   auto frame = crashworthy::SharedMemory::attach(crashworthy::UniqueFd(std::atoi(argv[1])));
   auto stage = crashworthy::SharedMemory::attach(crashworthy::UniqueFd(std::atoi(argv[2])));

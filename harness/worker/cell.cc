@@ -38,9 +38,13 @@ std::uint64_t pair(std::uint64_t high, std::uint64_t low) {
 std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32); }
 std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
 
-// Of a completion: over its words but the first, which holds it, and its bytes.
-std::uint32_t checksum(const Words& words, std::string_view bytes, std::string_view message) {
-  std::uint64_t sum = XXH3_64bits(words.data() + 1, sizeof(std::uint64_t) * (kRecordWords - 1));
+// Of a completion: over its words but the first, which holds it, and its bytes. Good for its place
+// alone: a copy of what another process has written is nothing.
+std::uint32_t checksum(std::size_t cell, std::uint64_t position, const Words& words,
+                       std::string_view bytes, std::string_view message) {
+  const std::uint64_t place = (position << 16) ^ (cell + 1);  // At most kMaxCells.
+  std::uint64_t sum =
+      XXH3_64bits_withSeed(words.data() + 1, sizeof(std::uint64_t) * (kRecordWords - 1), place);
   if (!bytes.empty()) sum = XXH3_64bits_withSeed(bytes.data(), bytes.size(), sum);
   if (!message.empty()) sum = XXH3_64bits_withSeed(message.data(), message.size(), sum);
   return high(sum) ^ low(sum);
@@ -111,7 +115,7 @@ void CellMemory::reset(std::size_t index) {
   ::pthread_mutexattr_destroy(&attributes);
   CRASHWORTHY_CHECK(refused == 0, refused);
   fresh.sleeps.store(0);
-  fresh.lease.executing.store(0);
+  fresh.lease.executing.store(Lease::idle(index));
   fresh.heartbeats.store(0);
   // What a process beside itself may have left where the next one is to write.
   for (std::uint64_t i = 0; i < ring_; ++i) new (&completion_record(index, i)) Record();
@@ -188,7 +192,7 @@ void CellMemory::write_completion(std::size_t cell, std::uint64_t position,
     auto* room = reinterpret_cast<char*>(completion_bytes(cell, position));
     std::copy(message.begin(), message.end(), std::copy(bytes.begin(), bytes.end(), room));
   }
-  words[0] |= std::uint64_t{checksum(words, bytes, message) ^ low(words[0])} << 32;
+  words[0] |= std::uint64_t{checksum(cell, position, words, bytes, message) ^ low(words[0])} << 32;
   completion_record(cell, position).write(position, words);
 }
 
@@ -198,9 +202,8 @@ CellMemory::Found CellMemory::read_completion(std::size_t cell, std::uint64_t po
   const auto words = record.read(position);
   if (!words) {
     // Only a writer beside itself leaves a foreign stamp, or goes on behind a record without one.
-    const bool skipped =
-        completion_record(cell, position + 1).holds(position + 1) && !record.holds(position);
-    return skipped || record.is_foreign(position, ring_) ? Found::kNonsense : Found::kNothing;
+    const bool nonsense = has_gap(cell, position, 2) || record.is_foreign(position, ring_);
+    return nonsense ? Found::kNonsense : Found::kNothing;
   }
   const Words& w = *words;
   const std::size_t bytes_size = low(w[0]) >> 16;
@@ -212,7 +215,7 @@ CellMemory::Found CellMemory::read_completion(std::size_t cell, std::uint64_t po
   // Copied, then checked: what is checked cannot change any more.
   output.bytes.assign(room, bytes_size);
   output.message.assign(room + bytes_size, message_size);
-  if ((checksum(w, output.bytes, output.message) ^ low(w[0])) != high(w[0])) {
+  if ((checksum(cell, position, w, output.bytes, output.message) ^ low(w[0])) != high(w[0])) {
     return Found::kNonsense;
   }
   completion = {static_cast<CompletionKind>(high(w[1])),
@@ -229,6 +232,23 @@ CellMemory::Found CellMemory::read_completion(std::size_t cell, std::uint64_t po
   if (completion.failure != 0) output.failure = static_cast<FailureReason>(completion.failure);
   output.frame_bytes = completion.frame_bytes;
   return Found::kCompletion;
+}
+
+bool CellMemory::is_clean(std::size_t cell, std::uint64_t position) const {
+  for (std::uint64_t next = position; next < position + ring_; ++next) {
+    const Record& record = completion_record(cell, next);
+    if (record.holds(next) || record.is_foreign(next, ring_)) return false;
+  }
+  return true;
+}
+
+bool CellMemory::has_gap(std::size_t cell, std::uint64_t position, std::size_t count) const {
+  for (std::uint64_t next = position + 1; next < position + count; ++next) {
+    // In this order: the writer goes on meanwhile.
+    if (!completion_record(cell, next).holds(next)) continue;
+    if (!completion_record(cell, next - 1).holds(next - 1)) return true;
+  }
+  return false;
 }
 
 void CellMemory::seal_all() {
@@ -263,6 +283,7 @@ const std::atomic<std::uint32_t>& guard_word(const Cell& cell) {
 }
 
 bool guard_is_held(std::uint32_t word) { return (word & FUTEX_TID_MASK) != 0; }
-bool owner_is_dead(std::uint32_t word) { return (word & FUTEX_OWNER_DIED) != 0; }
+// Exactly what the kernel leaves (handle_futex_death); anything else was written by a job.
+bool owner_is_dead(std::uint32_t word) { return (word & ~FUTEX_WAITERS) == FUTEX_OWNER_DIED; }
 
 }  // namespace crashworthy

@@ -144,6 +144,12 @@ class CellMemory {
   // The coordinator only.
   Found read_completion(std::size_t cell, std::uint64_t position, Completion& completion,
                         JobOutput& output) const;
+  // The coordinator only. Whether the ring is as a sane writer, whose next record is `position`,
+  // has left it; for a process that executes nothing.
+  bool is_clean(std::size_t cell, std::uint64_t position) const;
+  // The coordinator only. Whether one of the `count` records from `position` is there although an
+  // earlier one is not.
+  bool has_gap(std::size_t cell, std::uint64_t position, std::size_t count) const;
 
   // In a worker process: makes all of it read-only for it, but for its own cell. A bug if the
   // kernel refuses.

@@ -553,6 +553,7 @@ struct TakeOver {
   Flaw flaw = Flaw::kNone;
 };
 
+constexpr std::uint64_t kIdle = BasicLease<Atomic>::idle(0);
 constexpr std::uint32_t kGeneration = 3;
 constexpr std::uint64_t kPosition = 5;
 constexpr std::uint64_t kDone = 1;
@@ -564,16 +565,18 @@ constexpr std::uint64_t kDeclined = 2;
 class TakingOver {
  public:
   TakingOver(Schedule& run, const TakeOver& how) : run_(run), how_(how) {
+    end_lease(leases_[0], 0);
+    end_lease(leases_[1], 1);
     if (how.dead_at_start) {
-      begin_lease(leases_[0], 0, kPosition, 1, 0);
+      begin_lease(leases_[0], 0, kPosition, 0);
       guard_.store(1);
     }
   }
 
   void worker() {
-    begin_lease(leases_[0], 0, kPosition, 1, 0);
+    begin_lease(leases_[0], 0, kPosition, 0);
     publish(0, kDone);
-    end_lease(leases_[0]);
+    end_lease(leases_[0], 0);
   }
 
   // As Worker::take_over().
@@ -581,7 +584,7 @@ class TakingOver {
     poll({guard_.id()});
     if (card_.load() != kGeneration) return;
     const std::uint64_t executing = leases_[0].executing.load(std::memory_order_acquire);
-    if (executing == 0) return;
+    if (executing == kIdle) return;
     if (!begin()) {
       if (how_.flaw != Flaw::kSilentDecline && how_.flaw != Flaw::kEarlyDecline) {
         publish(1, kDeclined);
@@ -591,7 +594,7 @@ class TakingOver {
     executed_ = true;
     post(done_.id(), 1);  // Only the test reads that.
     publish(1, kDone);
-    end_lease(leases_[1]);
+    end_lease(leases_[1], 1);
   }
 
   void coordinator() {
@@ -645,21 +648,21 @@ class TakingOver {
       case Flaw::kReleasedLease:
         lease.source.store(0, std::memory_order_release);
         lease.executing.store(kPosition + 1, std::memory_order_release);
-        return may_take_over(lease, card_, kGeneration);
+        return may_take_over(lease, 1, card_, kGeneration);
       case Flaw::kCheckedFirst: {
-        const bool may = may_take_over(lease, card_, kGeneration);
-        if (may) begin_lease(lease, 0, kPosition, 2, 0);
+        const bool may = may_take_over(lease, 1, card_, kGeneration);
+        if (may) begin_lease(lease, 0, kPosition, 0);
         return may;
       }
       case Flaw::kEarlyDecline:
-        begin_lease(lease, 0, kPosition, 2, 0);
+        begin_lease(lease, 0, kPosition, 0);
         if (card_.load() == kGeneration) return true;
         publish(1, kDeclined);
-        end_lease(lease);
+        end_lease(lease, 1);
         return false;
       default:
-        begin_lease(lease, 0, kPosition, 2, 0);
-        return may_take_over(lease, card_, kGeneration);
+        begin_lease(lease, 0, kPosition, 0);
+        return may_take_over(lease, 1, card_, kGeneration);
     }
   }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <iterator>
 #include <utility>
@@ -49,6 +50,10 @@ FrameArena::FrameArena(SharedMemory memory, std::size_t regions, std::size_t reg
 Result<std::shared_ptr<FrameArena>> FrameArena::create(std::size_t regions,
                                                        std::size_t region_bytes) {
   const std::size_t rounded = whole_pages(region_bytes);
+  constexpr std::size_t kMost = std::size_t{1} << 62;  // More than any machine can map.
+  if (rounded < region_bytes || rounded > kMost / std::max<std::size_t>(regions, 1)) {
+    return system_error("size shared memory for frames", EFBIG);
+  }
   auto memory = SharedMemory::create("crashworthy-frames", regions * rounded);
   if (!memory) return memory.error();
   return std::shared_ptr<FrameArena>(new FrameArena(*std::move(memory), regions, rounded));

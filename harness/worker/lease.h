@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace crashworthy {
@@ -17,9 +18,12 @@ namespace crashworthy {
 // Written by the process right before and after an execution; true once it is dead.
 template <template <typename> typename Atomic>
 struct BasicLease {
-  Atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`; 0: nothing.
+  // What `executing` is while it executes nothing, in this cell. No job that fills its cell with
+  // anything, or with a copy of another one, leaves that by accident.
+  static constexpr std::uint64_t idle(std::size_t cell) { return 0x1D1E'71AE'5CA1'AB1E + cell; }
+
+  Atomic<std::uint64_t> executing{0};  // Position + 1 in the orders of `source`.
   Atomic<std::uint32_t> source{0};
-  Atomic<std::uint32_t> attempt{0};
   Atomic<std::int64_t> started_ns{0};
 };
 
@@ -27,26 +31,25 @@ struct BasicLease {
 
 template <template <typename> typename Atomic>
 void begin_lease(BasicLease<Atomic>& lease, std::uint32_t source, std::uint64_t position,
-                 std::uint32_t attempt, std::int64_t now_ns) {
+                 std::int64_t now_ns) {
   lease.source.store(source, std::memory_order_release);
-  lease.attempt.store(attempt, std::memory_order_release);
   lease.started_ns.store(now_ns, std::memory_order_release);
   lease.executing.store(position + 1, std::memory_order_seq_cst);
 }
 template <template <typename> typename Atomic>
-void end_lease(BasicLease<Atomic>& lease) {
-  lease.executing.store(0, std::memory_order_release);
+void end_lease(BasicLease<Atomic>& lease, std::size_t cell) {
+  lease.executing.store(BasicLease<Atomic>::idle(cell), std::memory_order_release);
 }
 
-// The spare, with a lease of its own for the dead process's job. False, and the lease has ended:
-// the death was proved meanwhile, and the coordinator, which may have seen the lease, is to be told
-// that nothing is executed.
+// The spare in `cell`, with a lease of its own for the dead process's job. False, and the lease has
+// ended: the death was proved meanwhile, and the coordinator, which may have seen the lease, is to
+// be told that nothing is executed.
 template <template <typename> typename Atomic>
-[[nodiscard]] bool may_take_over(BasicLease<Atomic>& begun,
+[[nodiscard]] bool may_take_over(BasicLease<Atomic>& begun, std::size_t cell,
                                  const Atomic<std::uint32_t>& card_generation,
                                  std::uint32_t generation) {
   if (card_generation.load(std::memory_order_seq_cst) == generation) return true;
-  end_lease(begun);
+  end_lease(begun, cell);
   return false;
 }
 

@@ -58,6 +58,9 @@ class Ledger {
     return entry(ticket).deaths >= max_deaths && entry(ticket).died_alone;
   }
 
+  // Its next execution must be alone on its worker, although no death is counted.
+  void isolate(Ticket ticket) { entry(ticket).alone = true; }
+
   // True when the next execution must be alone on its worker.
   bool alone(Ticket ticket) const { return entry(ticket).alone; }
 

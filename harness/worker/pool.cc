@@ -22,6 +22,7 @@ constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
 constexpr int kMaxDemand = 64;
 constexpr std::size_t kResultsAtOnce = 64;  // That wait() returns without growing its list.
+constexpr std::size_t kMaxRoom = std::size_t{1} << 40;  // For frames, of one process.
 // Cells beyond those of the workers and spares, for processes that are being taken down.
 constexpr std::size_t kDyingCells = 6;
 
@@ -61,6 +62,9 @@ Result<void> check_options(const PoolOptions& options) {
   if (options.deadline.count() < 0) return usage_error("the deadline is negative");
   if (options.heartbeat.count() < 0) return usage_error("the heartbeat is negative");
   if (options.spin.count() < 0) return usage_error("the time to spin is negative");
+  if (options.output_bytes > kMaxRoom || options.frame_bytes > kMaxRoom) {
+    return usage_error("output_bytes or frame_bytes is more than 1 TiB");
+  }
   if (options.warm_up && options.warm_up->output_bytes > options.output_bytes) {
     return usage_error("the output of the warm-up job is larger than output_bytes");
   }
@@ -79,8 +83,10 @@ WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe p
   setup.probe = probe;
   setup.warm_up = options.warm_up;
   setup.min_demand = static_cast<std::uint32_t>(options.min_demand);
-  setup.max_deaths = static_cast<std::uint32_t>(options.max_deaths);
-  setup.max_attempts = static_cast<std::uint32_t>(options.max_attempts);
+  // The next death might convict the job, or exhaust its retries: that is decided first.
+  const int most = options.max_attempts == 0 ? options.max_deaths
+                                             : std::min(options.max_deaths, options.max_attempts);
+  setup.max_take_over = static_cast<std::uint32_t>(most);
   setup.batch = static_cast<std::uint32_t>(options.batch);
   setup.spin = options.spin;
   return setup;
@@ -155,7 +161,7 @@ Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeou
     }
     if (results_ready()) return take_results();
     if (failure_) return *failure_;
-    if (expired || interrupted_.exchange(false)) return std::vector<JobResult>();
+    if (interrupted_.exchange(false) || expired) return std::vector<JobResult>();
     wait_for_news(until);
   }
 }
@@ -165,10 +171,10 @@ Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeo
   std::vector<JobResult> all;
   while (in_flight() > 0) {
     const std::int64_t left =
-        until == kNever ? kNever : std::max<std::int64_t>(until - now_ns(), 0);
-    auto came = wait(std::chrono::milliseconds(left / 1'000'000));
+        until == kNever ? kNever - 999'999 : std::max<std::int64_t>(until - now_ns(), 0);
+    auto came = wait(std::chrono::milliseconds((left + 999'999) / 1'000'000));
     if (!came && all.empty()) return came.error();
-    if (!came || (came->empty() && now_ns() >= until)) break;
+    if (!came || came->empty()) break;  // Too late, or interrupted.
     std::move(came->begin(), came->end(), std::back_inserter(all));
   }
   return all;
@@ -203,6 +209,11 @@ void WorkerPool::dispatch() {
     }
     if (best == nullptr) return;
     const Ticket ticket = from.front();
+    // What is found there later is then the doing of who was alone with it.
+    if (ledger_.alone(ticket) && !memory_.is_clean(best->cell, best->next_completion)) {
+      kill_for_nonsense(*best);
+      continue;
+    }
     if (!hand_out(*best, ticket)) return;  // No room for its output until somebody lets go of one.
     from.pop_front();
   }
@@ -258,7 +269,8 @@ bool WorkerPool::collect() {
 bool WorkerPool::collect_from(Process& process) {
   bool any = false;
   const std::uint32_t generation = process.generation;
-  while (!failure_ && process.alive() && process.generation == generation) {
+  // Who has written nonsense is not listened to any more: it would be news for ever.
+  while (!failure_ && process.alive() && process.generation == generation && !process.nonsense) {
     Completion completion;
     JobOutput output;
     const auto found =
@@ -266,8 +278,7 @@ bool WorkerPool::collect_from(Process& process) {
     if (found == CellMemory::Found::kNothing) break;
     any = true;
     if (found == CellMemory::Found::kNonsense) {
-      if (process.state != State::kEnding) ++statistics_.nonsense;
-      kill(process);
+      kill_for_nonsense(process);
       return any;
     }
     ++process.next_completion;
@@ -297,8 +308,7 @@ void WorkerPool::take_completion(Process& process, const Completion& completion,
       }
       return;
   }
-  ++statistics_.nonsense;
-  kill(process);
+  kill_for_nonsense(process);
 }
 
 bool WorkerPool::is_of(const Held& held, const Completion& completion) {
@@ -309,14 +319,16 @@ bool WorkerPool::is_of(const Held& held, const Completion& completion) {
 // A result counts if its job is held by this process, or by the one that it took over from.
 void WorkerPool::take_result(Process& process, const Completion& completion, JobOutput output) {
   if (completion.source >= processes_.size()) {
-    ++statistics_.nonsense;
-    return kill(process);
+    return kill_for_nonsense(process);
   }
   process.told_source = completion.source;
   process.told_position = completion.position;
   Process& source = processes_[completion.source];
   const bool own = &source == &process;
   Frame filled;
+  if (!own && process.settled) {  // It takes nothing over any more.
+    return kill_for_nonsense(process);
+  }
   if (!own) {
     process.heir_of = completion.source;
     filled = std::exchange(process.takeover, Frame());
@@ -338,8 +350,7 @@ void WorkerPool::take_result(Process& process, const Completion& completion, Job
     if (own) filled = std::move(held->output);
     if (job.item != completion.item || job.part != completion.part ||
         output.frame_bytes > std::min(job.output_bytes, filled.size())) {
-      ++statistics_.nonsense;
-      return kill(process);
+      return kill_for_nonsense(process);
     }
     accept(*holder, held, process, std::move(output), std::move(filled));
   }
@@ -369,6 +380,17 @@ void WorkerPool::accept(Process& holder, std::deque<Held>::iterator held, const 
 
 // ---- Waiting ----
 
+// A job that has zeroed its cell has taken back what had been told but not read; the worker goes on
+// behind that, and nothing more can be read.
+void WorkerPool::look_for_gaps() {
+  for (Process& process : processes_) {
+    if (process.held.size() < 3 || process.state != State::kActive) continue;
+    if (memory_.has_gap(process.cell, process.next_completion, process.held.size())) {
+      kill_for_nonsense(process);
+    }
+  }
+}
+
 bool WorkerPool::spin_for_news() {
   if (options_.spin.count() == 0) return false;
   const std::int64_t until = now_ns() + options_.spin.count();
@@ -384,12 +406,15 @@ bool WorkerPool::spin_for_news() {
 // Sleeps until there may be something to do, at most until `until_ns`, and does what is not in the
 // rings: reports of the zygotes, the dead, the hung.
 void WorkerPool::wait_for_news(std::int64_t until_ns) {
+  const bool again = refill_at_ns_ != 0 && now_ns() >= refill_at_ns_;
   refill();
+  if (again) take_reports();  // Zygotes, too.
   if (failure_ || spin_for_news()) return;
   std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.get(), POLLIN, 0}};
   const auto sockets = zygotes_.sockets();
   for (std::size_t i = 0; i < sockets.size(); ++i) polls[1 + i] = {sockets[i], POLLIN, 0};
   until_ns = std::min(until_ns, next_deadline());
+  look_for_gaps();
   fall_asleep(memory_.board().coordinator_sleeps);
   if (!collect() && !look_for_the_dead()) {
     const std::int64_t left = std::max<std::int64_t>(until_ns - now_ns(), 0);

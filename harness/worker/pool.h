@@ -54,7 +54,9 @@ struct PoolOptions {
   // effect without `restart`.
   int intensity = 100;
   std::chrono::nanoseconds period = std::chrono::seconds(10);
-  // A unit of work that takes longer is killed as hung. 0: none. Job::deadline goes before it.
+  // A unit of work that takes longer is killed as hung; Job::deadline goes before it. A process
+  // that was stopped while it had none is killed when it does not become a worker within twice that
+  // (and a second). 0: none.
   std::chrono::nanoseconds deadline = std::chrono::seconds(30);
   // One that does not call JobContext::heartbeat() for so long is killed as hung. 0: none.
   std::chrono::nanoseconds heartbeat{0};
@@ -98,8 +100,8 @@ class Pool : public Executor {
   // wait() for everything that is in flight, at most `timeout`; what came until then.
   virtual Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) = 0;
 
-  // Makes wait(), or the next one, return soon, with what there is. Safe from any thread and from
-  // signal handlers.
+  // Makes the present wait() or drain() return soon with what has come, or the next one if there is
+  // none now. Safe from any thread and from signal handlers.
   virtual void interrupt() = 0;
 
   virtual PoolStatistics statistics() const = 0;

@@ -76,7 +76,7 @@ class PoolBooks {
     options.min_demand = 0;
     options.deadline = std::chrono::nanoseconds(0);
     WorkerSetup setup;
-    setup.max_deaths = kMaxDeaths;
+    setup.max_take_over = kMaxDeaths;
     pool_ = std::make_unique<WorkerPool>(options, setup, CellMemory::create(kCells, 8).value(),
                                          FrameArena::create(kCells + 1, 4096).value(), UniqueFd());
     for (int i = 0; i < setting.workers + setting.spares; ++i) fork(static_cast<std::uint32_t>(i));
@@ -199,6 +199,8 @@ class PoolBooks {
     CellCard& card = memory().desk(cell).card;
     card.generation.store(fresh.generation);
     card.incarnation.store(0);
+    card.first_order.store(fresh.next_order);
+    card.first_completion.store(fresh.next_completion);
     Played& played = played_[cell] = Played();
     played.phase = Phase::kIdle;
     played.generation = fresh.generation;
@@ -246,10 +248,11 @@ class PoolBooks {
         if (memory().has_order(cell, process.next_order)) return take_order(cell);
         return take_over(cell, dead_guarded(cell));
       case Phase::kBegun:
-        process.phase = may_take_over(lease(cell), memory().desk(process.source).card.generation,
-                                      process.source_generation)
-                            ? Phase::kExecuting
-                            : Phase::kDeclining;
+        process.phase =
+            may_take_over(lease(cell), cell, memory().desk(process.source).card.generation,
+                          process.source_generation)
+                ? Phase::kExecuting
+                : Phase::kDeclining;
         return;
       case Phase::kExecuting:
         process.phase = Phase::kTold;
@@ -259,7 +262,7 @@ class PoolBooks {
                        {std::to_string(process.order.item), {}, {}, 0});
       case Phase::kTold:
         process.phase = Phase::kIdle;
-        return end_lease(lease(cell));
+        return end_lease(lease(cell), cell);
       case Phase::kDeclining:
         process.phase = Phase::kIdle;
         return publish(cell,
@@ -286,7 +289,7 @@ class PoolBooks {
     process.source_generation = process.generation;
     process.position = position;
     process.attempt = order.attempt;
-    begin_lease(lease(cell), cell, position, order.attempt, 1);
+    begin_lease(lease(cell), cell, position, 1);
     process.phase = Phase::kExecuting;
   }
 
@@ -297,17 +300,18 @@ class PoolBooks {
     const auto generation = static_cast<std::uint32_t>(guarded >> 32);
     if (memory().desk(source).card.generation.load() != generation) return;
     const std::uint64_t executing = lease(source).executing.load();
-    const std::uint32_t attempt = lease(source).attempt.load() + 1;
-    if (executing == 0 || lease(source).source.load() != source || attempt > kMaxDeaths) return;
+    if (executing == Lease::idle(source) || lease(source).source.load() != source) return;
     std::string arguments;
     const auto order = memory().read_order(source, executing - 1, arguments);
     if (!order || order->kind != OrderKind::kJob) return;
+    const std::uint32_t attempt = order->attempt + 1;
+    if (attempt > kMaxDeaths) return;
     process.order = *order;
     process.source = source;
     process.source_generation = generation;
     process.position = executing - 1;
     process.attempt = attempt;
-    begin_lease(lease(cell), source, executing - 1, attempt, 1);
+    begin_lease(lease(cell), source, executing - 1, 1);
     process.phase = Phase::kBegun;
   }
 

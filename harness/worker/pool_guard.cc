@@ -21,12 +21,36 @@ bool WorkerPool::begun(const Process& process, const Held& held) const {
   return executes(memory_.cell(process.cell).lease, held.source, held.position);
 }
 
-// What the process is executing of what it holds; null: nothing.
-const WorkerPool::Held* WorkerPool::executing(const Process& process) const {
-  for (const Held& held : process.held) {
-    if (begun(process, held)) return &held;
+// Which of the jobs that it holds the process is, or was, executing. A lease that cannot be was
+// written by the job itself: that is the first one, for jobs are executed in their order.
+std::optional<std::size_t> WorkerPool::executing(const Process& process) const {
+  for (std::size_t i = 0; i < process.held.size(); ++i) {
+    if (begun(process, process.held[i])) return i;
   }
-  return nullptr;
+  if (process.held.empty() || lease_is_plausible(process)) return std::nullopt;
+  return 0;
+}
+
+// Whether the lease is of nothing, or of an order that the process was given: its result, or that
+// of its heir, has come already.
+bool WorkerPool::lease_is_plausible(const Process& process) const {
+  const Lease& lease = memory_.cell(process.cell).lease;
+  const std::uint64_t executing = lease.executing.load(std::memory_order_acquire);
+  if (executing == Lease::idle(process.cell)) return true;
+  return lease.source.load(std::memory_order_acquire) == process.cell &&
+         executing > memory_.desk(process.cell).card.first_order.load() &&
+         executing <= process.next_order;
+}
+
+// When it began to execute that. Its last sign of life, if it has not begun or its lease is not
+// plausible.
+std::int64_t WorkerPool::began_ns(const Process& process, std::int64_t now) const {
+  const Lease& lease = memory_.cell(process.cell).lease;
+  const std::int64_t started = lease.started_ns.load(std::memory_order_acquire);
+  const bool usable =
+      lease.executing.load(std::memory_order_acquire) != Lease::idle(process.cell) &&
+      started >= process.born_ns && started <= now;
+  return usable ? started : process.progress_ns;
 }
 
 WorkerPool::Unit WorkerPool::unit_of(const Held& held) const {
@@ -38,6 +62,7 @@ WorkerPool::Unit WorkerPool::unit_of(const Held& held) const {
 WorkerPool::Process* WorkerPool::heir(const Process& dead, const Held& held) {
   for (Process& process : processes_) {
     if (!process.alive() || process.cell == dead.cell || process.cell == held.source) continue;
+    if (process.settled) continue;  // It takes nothing over any more, whatever its lease says.
     if (begun(process, held)) return &process;
   }
   return nullptr;

@@ -29,6 +29,13 @@ std::int64_t add(std::int64_t time_ns, std::chrono::nanoseconds bound) {
   const std::int64_t ns = bound.count();
   return ns == 0 || ns > kNever - time_ns ? kNever : time_ns + ns;
 }
+// How long a process without a job may take at least to become active, and to start.
+constexpr std::int64_t kSettlingNs = 1'000'000'000;
+constexpr std::int64_t kStartingNs = 10'000'000'000;
+// When a failed fork is tried again.
+constexpr std::int64_t kRefillNs = 500'000'000;
+// How long a zygote may take to tell of a process that has been killed.
+constexpr std::int64_t kTellingNs = 1'000'000'000;
 
 // Signals that a process raises by its own doing. Anybody may send SIGKILL, so it convicts nobody.
 bool self_inflicted(WaitStatus status) {
@@ -123,6 +130,10 @@ Result<void> WorkerPool::boot() {
     }
   }
   if (failure_) return *failure_;
+  if (std::all_of(places_.begin(), places_.end(), [](const Place& place) { return !place.cell; })) {
+    return Error{ErrorKind::kSystem, 0, "no worker of the pool could be started",
+                 "is there room for processes and descriptors (ulimit -u, ulimit -n)?"};
+  }
   return {};
 }
 
@@ -143,6 +154,7 @@ Result<void> WorkerPool::start_process() {
   fresh.next_order = process->next_order;
   fresh.next_completion = process->next_completion;
   fresh.state = State::kStarting;
+  fresh.born_ns = now_ns();
   if (options_.output_bytes > 0) {
     fresh.takeover = frames_->allocate(region_of(fresh.cell), options_.output_bytes);
   }
@@ -163,7 +175,8 @@ Result<void> WorkerPool::start_process() {
 
 // Asks for what is missing of workers and spares.
 void WorkerPool::refill() {
-  if (!options_.restart || !refill_ || failure_) return;
+  if (!options_.restart || failure_ || now_ns() < refill_at_ns_) return;
+  if (std::exchange(refill_at_ns_, 0) != 0) zygotes_.retry_twin();
   std::size_t there = 0;
   for (const Process& process : processes_) {
     there += process.state == State::kStarting || process.state == State::kSpare ||
@@ -172,15 +185,20 @@ void WorkerPool::refill() {
   const std::size_t wanted = places_.size() + static_cast<std::size_t>(options_.spares);
   for (; there < wanted && free_cell() != nullptr; ++there) {
     if (auto started = start_process(); !started) {
-      refill_ = false;
-      return;
+      return refill_later();
     }
   }
+}
+
+// There is no room for processes now: that is tried again in a while.
+void WorkerPool::refill_later() {
+  if (options_.restart) refill_at_ns_ = now_ns() + kRefillNs;
 }
 
 void WorkerPool::take_reports() {
   auto reports = zygotes_.reports();
   if (!reports) return fail(reports.error());
+  if (zygotes_.lacks_twin() && refill_at_ns_ == 0) refill_later();
   for (ZygoteReport& report : *reports) {
     if (failure_) return;
     if (report.kind == ZygoteReport::Kind::kGone) {
@@ -201,8 +219,8 @@ void WorkerPool::take_report(ZygoteReport& report) {
     case ZygoteReport::Kind::kFailed:
       process.state = State::kFree;
       process.takeover = Frame();
-      // With what is there the pool still works; the next death tries again.
-      refill_ = false;
+      // With what is there the pool still works.
+      refill_later();
       if (std::none_of(processes_.begin(), processes_.end(),
                        [](const Process& other) { return other.alive(); })) {
         fail(system_error("fork a worker", report.value));
@@ -218,6 +236,13 @@ void WorkerPool::take_report(ZygoteReport& report) {
 void WorkerPool::on_started(Process& process, ZygoteReport& report) {
   process.pid = report.pid;
   process.pidfd = std::move(report.pidfd);
+  if (!process.pidfd.valid()) {
+    // No room for its descriptor here: nobody could end it.
+    process.state = State::kEnding;
+    process.unused = true;
+    return order(process, {OrderKind::kEnd}, {});
+  }
+  process.progress_ns = now_ns();
   memory_.desk(process.cell).card.pid.store(report.pid);
   if (process.state == State::kEnding) return kill(process);
   become_spare(process);
@@ -280,9 +305,10 @@ void WorkerPool::suspect(Process& process) {
   ++statistics_.suspicions;
   kill(process);
   leave_place(process);
+  const auto executed = executing(process);
   for (std::size_t i = process.held.size(); i-- > 0;) {
     Held& held = process.held[i];
-    if (!begun(process, held)) {
+    if (i != executed) {
       let_go(process, std::move(held));
     } else if (Process* taker = heir(process, held)) {
       // Its own output goes only when nobody can write there any more.
@@ -308,9 +334,16 @@ void WorkerPool::leave_place(const Process& process) {
 
 void WorkerPool::kill(Process& process) {
   process.state = State::kEnding;
+  process.ending_ns = now_ns();
   guards_stale_ = true;
   if (process.pidfd.valid()) [[maybe_unused]]
     const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
+}
+
+void WorkerPool::kill_for_nonsense(Process& process) {
+  if (process.state != State::kEnding) ++statistics_.nonsense;
+  process.nonsense = true;
+  kill(process);
 }
 
 void WorkerPool::on_zygote_death(std::uint32_t zygote) {
@@ -328,7 +361,7 @@ void WorkerPool::on_zygote_death(std::uint32_t zygote) {
     }
     ++limbo_;
   }
-  refill_ = true;
+  refill_at_ns_ = 0;
   check_orphans();
 }
 
@@ -353,6 +386,14 @@ void WorkerPool::check_orphans() {
 
 // The proof of a death: nothing of the process writes any more.
 void WorkerPool::on_end(Process& process, WaitStatus status) {
+  if (process.unused) {
+    memory_.desk(process.cell).card.generation.store(0);
+    process.orphaned = false;
+    process.state = State::kFree;
+    process.pid = 0;
+    process.takeover = Frame();
+    return refill_later();
+  }
   forbid_take_over(memory_.desk(process.cell).card.generation);
   collect();  // What it, or an heir, finished is finished.
   if (failure_) return;
@@ -368,7 +409,7 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
   process.pidfd.reset();
   process.takeover = Frame();
   guards_stale_ = true;
-  refill_ = true;
+  refill_at_ns_ = 0;
   if (options_.restart && !budget_.spend(now_ns())) {
     return fail({ErrorKind::kGone, 0,
                  "the worker pool gave up: more than " + std::to_string(options_.intensity) +
@@ -394,10 +435,9 @@ void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
                     status.raw());
     return;
   }
-  Unit unit = process.died_in;
-  for (const Held& held : process.held) {
-    if (!process.counted && begun(process, held)) unit = unit_of(held);
-  }
+  const auto executed = executing(process);
+  const bool own = executed && !process.counted;
+  const Unit unit = own ? unit_of(process.held[*executed]) : process.died_in;
   probe_.emit_for(process.pid, ProbeEvent::kWorkerDied, process.who(), unit.item, unit.part,
                   unit.attempt, status.raw());
 }
@@ -406,45 +446,47 @@ void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
 // the queue, in their order.
 void WorkerPool::settle_held(Process& process, WaitStatus status) {
   settle_elsewhere(process, status);
+  const auto executed = executing(process);
   auto held = std::exchange(process.held, {});
   for (; !held.empty(); held.pop_back()) {
-    if (!put_back(process, status, held.back())) settle(process, status, std::move(held.back()));
+    const bool executing = held.size() - 1 == executed;
+    if (put_back(process, status, held.back(), executing)) continue;
+    settle(process, status, std::move(held.back()), executing);
   }
+}
+
+WorkerPool::Guilt WorkerPool::guilt_of(const Process& process, WaitStatus status,
+                                       const Job& job) const {
+  if (self_inflicted(status)) return Guilt::kCrash;
+  if (!status.signalled() || status.signal() != SIGKILL) return Guilt::kNone;
+  if (process.nonsense) return Guilt::kNonsense;
+  if (process.killed_ns == 0) return Guilt::kNone;
+  // Killed as hung, but was it this job? It may have begun in the moment before the signal came.
+  const std::int64_t bound = (process.silent ? options_.heartbeat : deadline_of(job)).count();
+  if (process.killed_ns - began_ns(process, process.killed_ns) < bound) return Guilt::kNone;
+  return process.silent ? Guilt::kSilence : Guilt::kDeadline;
 }
 
 std::chrono::nanoseconds WorkerPool::deadline_of(const Job& job) const {
   return job.deadline.count() > 0 ? job.deadline : options_.deadline;
 }
 
-// Whether the dead process, which was executing the job, was killed because it took too long.
-bool WorkerPool::was_hung(const Process& process, WaitStatus status, const Job& job) const {
-  if (process.killed_ns == 0 || !status.signalled() || status.signal() != SIGKILL) return false;
-  // Killed as hung, but was it this job? It may have begun in the moment before the signal came.
-  const auto deadline = deadline_of(job);
-  const std::int64_t bound = options_.heartbeat.count() > 0 && deadline.count() > 0
-                                 ? std::min(options_.heartbeat, deadline).count()
-                                 : std::max(options_.heartbeat, deadline).count();
-  const Lease& lease = memory_.cell(process.cell).lease;
-  return process.killed_ns - lease.started_ns.load() >= bound;
-}
-
 // Why the job that the process was executing has no result.
-std::string WorkerPool::cause_of(const Process& process, WaitStatus status, const Job& job) const {
-  if (!was_hung(process, status, job)) {
-    return (status.signalled() ? "its worker was " : "its worker ") + status.describe();
+std::string WorkerPool::cause_of(Guilt guilt, WaitStatus status, const Job& job) const {
+  switch (guilt) {
+    case Guilt::kDeadline:
+      return "it took longer than the deadline of " +
+             format_duration(static_cast<double>(deadline_of(job).count()));
+    case Guilt::kSilence:
+      return "it gave no heartbeat for " +
+             format_duration(static_cast<double>(options_.heartbeat.count()));
+    case Guilt::kNonsense:
+      return "it wrote over its worker's own records";
+    case Guilt::kCrash:
+    case Guilt::kNone:
+      break;
   }
-  const auto deadline = deadline_of(job);
-  const std::int64_t took = process.killed_ns - memory_.cell(process.cell).lease.started_ns.load();
-  if (deadline.count() > 0 && took >= deadline.count()) {
-    return "it took longer than the deadline of " +
-           format_duration(static_cast<double>(deadline.count()));
-  }
-  return "it gave no heartbeat for " +
-         format_duration(static_cast<double>(options_.heartbeat.count()));
-}
-
-bool WorkerPool::is_guilty(const Process& process, WaitStatus status, Ticket ticket) const {
-  return self_inflicted(status) || was_hung(process, status, ledger_.job(ticket));
+  return (status.signalled() ? "its worker was " : "its worker ") + status.describe();
 }
 
 // Every execution counts once, whoever holds its job when it ends.
@@ -461,7 +503,7 @@ void WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
       if (&holder == &process || !begun(process, held)) continue;
       count(process, held.ticket);
       const bool alone = held.source != process.cell || ledger_.alone(held.ticket);
-      if (is_guilty(process, status, held.ticket)) {
+      if (guilt_of(process, status, ledger_.job(held.ticket)) != Guilt::kNone) {
         ledger_.charge(held.ticket, alone, options_.max_deaths);
       }
     }
@@ -470,13 +512,14 @@ void WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
 
 // A spare that died of what it had taken over, before it is known how its predecessor died: the two
 // are judged together, then. True if so.
-bool WorkerPool::put_back(Process& process, WaitStatus status, Held& held) {
-  const bool executing = begun(process, held);
+bool WorkerPool::put_back(Process& process, WaitStatus status, Held& held, bool executing) {
   const Ticket ticket = held.ticket;
   if (!give_back(process, held)) return false;
-  if (!executing) return true;
-  count(process, ticket);
-  if (is_guilty(process, status, ticket)) ledger_.charge(ticket, true, options_.max_deaths);
+  const Guilt guilt = guilt_of(process, status, ledger_.job(ticket));
+  if (executing) count(process, ticket);
+  if (guilt != Guilt::kNone && (executing || guilt == Guilt::kNonsense)) {
+    ledger_.charge(ticket, true, options_.max_deaths);
+  }
   return true;
 }
 
@@ -500,23 +543,28 @@ void WorkerPool::let_go(const Process& process, Held held) {
   requeue(held.ticket);
 }
 
-void WorkerPool::settle(Process& process, WaitStatus status, Held held) {
-  const bool executing = begun(process, held);
+void WorkerPool::settle(Process& process, WaitStatus status, Held held, bool executing) {
+  const Guilt guilt = guilt_of(process, status, ledger_.job(held.ticket));
   if (!options_.restart || !options_.redeliver) {
     ledger_.take_back(held.ticket, executing);
-    return lose(process, status, held.ticket, executing);
+    return lose(held.ticket, executing, guilt, status);
   }
-  if (!executing) return let_go(process, std::move(held));
-  const bool guilty = is_guilty(process, status, held.ticket);
+  if (!executing && guilt != Guilt::kNonsense) return let_go(process, std::move(held));
   const bool was_alone = ledger_.alone(held.ticket) || held.source != process.cell;
-  if (Process* taker = heir(process, held)) {
-    if (guilty) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
+  Process* taker = executing ? heir(process, held) : nullptr;
+  if (taker != nullptr) {
+    if (guilt != Guilt::kNone) ledger_.charge(held.ticket, was_alone, options_.max_deaths);
     return hand_over(*taker, process, std::move(held));
   }
   ledger_.take_back(held.ticket, false);
-  count(process, held.ticket);
-  if (guilty && charge_and_convict(process, status, held.ticket, was_alone)) return;
-  if (out_of_retries(process, status, held.ticket)) return;
+  if (executing) count(process, held.ticket);
+  if (guilt == Guilt::kNonsense && !was_alone) {
+    // Anyone of them may have written it, one that has returned, too. Alone it will be known.
+    ledger_.isolate(held.ticket);
+  } else if (guilt != Guilt::kNone) {
+    if (charge_and_convict(held.ticket, was_alone, guilt, status)) return;
+  }
+  if (executing && out_of_retries(held.ticket, guilt, status)) return;
   requeue(held.ticket);
 }
 
@@ -547,40 +595,39 @@ void WorkerPool::close_dead(Ticket ticket, JobOutcome outcome, JobOutput output,
   close(std::move(closed));
 }
 
-void WorkerPool::lose(const Process& process, WaitStatus status, Ticket ticket, bool executing) {
-  const Job& job = ledger_.job(ticket);
+void WorkerPool::lose(Ticket ticket, bool executing, Guilt guilt, WaitStatus status) {
   JobOutput output;
-  if (executing && was_hung(process, status, job)) output.failure = FailureReason::kDeadline;
-  output.message = cause_of(process, status, job);
+  if (executing && is_hang(guilt)) output.failure = FailureReason::kDeadline;
+  output.message = cause_of(executing ? guilt : Guilt::kNone, status, ledger_.job(ticket));
   if (!executing) output.message += " before it began";
   close_dead(ticket, JobOutcome::kLost, std::move(output), status);
 }
 
 // True when the job was closed as poison, or as hung.
-bool WorkerPool::charge_and_convict(const Process& process, WaitStatus status, Ticket ticket,
-                                    bool alone) {
+bool WorkerPool::charge_and_convict(Ticket ticket, bool alone, Guilt guilt, WaitStatus status) {
   if (ledger_.charge(ticket, alone, options_.max_deaths) == Ledger::Verdict::kRetryAlone) {
     return false;
   }
   JobOutput output;
-  const bool hung = was_hung(process, status, ledger_.job(ticket));
+  output.message = cause_of(guilt, status, ledger_.job(ticket));
+  const bool hung = is_hang(guilt);
   output.failure = hung ? FailureReason::kDeadline : FailureReason::kPoison;
-  output.message = hung ? cause_of(process, status, ledger_.job(ticket))
-                        : "it killed its worker " + std::to_string(options_.max_deaths) +
-                              " times, at last alone: " + status.describe();
+  if (!hung) {
+    output.message = "it killed its worker " + std::to_string(options_.max_deaths) +
+                     " times, at last alone: " +
+                     (guilt == Guilt::kNonsense ? output.message : status.describe());
+  }
   close_dead(ticket, hung ? JobOutcome::kFailed : JobOutcome::kPoisoned, std::move(output), status);
   return true;
 }
 
 // True when the job was closed because it has been begun often enough.
-bool WorkerPool::out_of_retries(const Process& process, WaitStatus status, Ticket ticket) {
+bool WorkerPool::out_of_retries(Ticket ticket, Guilt guilt, WaitStatus status) {
   const auto most = static_cast<std::uint32_t>(options_.max_attempts);
   if (most == 0 || ledger_.executions(ticket) < most) return false;
   JobOutput output;
-  const Job& job = ledger_.job(ticket);
-  output.failure =
-      was_hung(process, status, job) ? FailureReason::kDeadline : FailureReason::kRetries;
-  output.message = cause_of(process, status, job);
+  output.failure = is_hang(guilt) ? FailureReason::kDeadline : FailureReason::kRetries;
+  output.message = cause_of(guilt, status, ledger_.job(ticket));
   if (most > 1) {
     output.message = "its workers died in each of " + std::to_string(most) +
                      " attempts; in the last one " + output.message;
@@ -593,38 +640,49 @@ bool WorkerPool::out_of_retries(const Process& process, WaitStatus status, Ticke
 
 // When the process is to be killed as hung, if nothing comes from it before.
 std::int64_t WorkerPool::hung_at(Process& process) const {
-  if (process.state != State::kActive || process.held.empty() || process.killed_ns != 0) {
-    return kNever;
-  }
+  if (process.killed_ns != 0) return kNever;
+  if (process.held.empty()) return stuck_at(process);
+  if (process.state != State::kActive && process.state != State::kSpare) return kNever;
   const Cell& cell = memory_.cell(process.cell);
-  std::int64_t first = kNever;
-  if (const Held* held = executing(process)) {
-    const std::int64_t started = cell.lease.started_ns.load(std::memory_order_acquire);
-    // It is this job's only if that is still being executed. A lease from the future is nonsense.
-    const bool usable = begun(process, *held) && started <= now_ns();
-    first = add(usable ? started : process.progress_ns, deadline_of(ledger_.job(held->ticket)));
-  } else if (options_.deadline.count() > 0) {
-    // Stopped before it began a job: its last sign of life counts.
-    first = add(process.progress_ns, options_.deadline);
-  } else if (ledger_.job(process.held.front().ticket).deadline.count() > 0) {
-    first = add(process.progress_ns,
-                std::max<std::chrono::nanoseconds>(
-                    ledger_.job(process.held.front().ticket).deadline, kBeginPatience));
+  const auto executed = executing(process);
+  const Job& job = ledger_.job(process.held[executed.value_or(0)].ticket);
+  auto deadline = executed ? deadline_of(job) : options_.deadline;
+  // A worker that is slow to begin is no hung job, however short that one's deadline.
+  if (deadline.count() == 0 && job.deadline.count() > 0) {
+    deadline = std::max<std::chrono::nanoseconds>(job.deadline, kBeginPatience);
   }
+  std::int64_t first = add(began_ns(process, now_ns()), deadline);
   if (options_.heartbeat.count() > 0) {
     const std::uint64_t beats = cell.heartbeats.load(std::memory_order_acquire);
     if (beats != std::exchange(process.heartbeats, beats)) process.heartbeat_ns = now_ns();
-    first = std::min(first, add(process.heartbeat_ns, options_.heartbeat));
+    const std::int64_t silent = add(process.heartbeat_ns, options_.heartbeat);
+    process.silent = silent < first;
+    first = std::min(first, silent);
   }
   return first;
 }
 
+// When a process that holds nothing is to be killed because it does not get on: it was stopped
+// before it could do what it does without any job. What it takes over meanwhile has its own time.
+std::int64_t WorkerPool::stuck_at(const Process& process) const {
+  if (options_.deadline.count() == 0) return kNever;
+  const std::int64_t bound = options_.deadline.count();
+  if (process.state == State::kActive && !process.settled) {
+    return process.progress_ns + std::max(2 * bound, kSettlingNs);
+  }
+  if (process.state == State::kStarting && process.pid != 0) {
+    return process.progress_ns + std::max(2 * bound, kStartingNs);
+  }
+  return kNever;
+}
+
 std::int64_t WorkerPool::next_deadline() {
   std::int64_t next = zygotes_.silent_at();
+  if (refill_at_ns_ != 0) next = std::min(next, refill_at_ns_);
   if (limbo_ > 0) next = std::min(next, now_ns() + kOrphanLookMs * 1'000'000);
   const std::int64_t now = now_ns();
   for (Process& process : processes_) {
-    next = std::min(next, hung_at(process));
+    next = std::min({next, hung_at(process), untold_at(process)});
     if (process.state != State::kActive || process.killed_ns != 0) continue;
     // Nobody tells when a worker begins its next job: it may not have got far when we look again.
     for (const Held& held : process.held) {
@@ -638,12 +696,29 @@ std::int64_t WorkerPool::next_deadline() {
 
 void WorkerPool::kill_hung(std::int64_t now) {
   zygotes_.kill_silent(now);
+  kill_untelling(now);
   for (Process& process : processes_) {
     if (hung_at(process) > now) continue;
     ++statistics_.hung;
-    process.killed_ns = now;
+    process.killed_ns = process.ending_ns = now;
     if (process.pidfd.valid()) [[maybe_unused]]
       const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+  }
+}
+
+// When its zygote should have told of the end of a process that was killed.
+std::int64_t WorkerPool::untold_at(const Process& process) {
+  const bool waited_for = process.alive() && !process.orphaned && process.ending_ns != 0;
+  return waited_for ? process.ending_ns + kTellingNs : kNever;
+}
+
+// A zygote that does not tell of a dead child is stopped, or worse. Its own death makes its
+// processes orphans, whose end we see ourselves.
+void WorkerPool::kill_untelling(std::int64_t now) {
+  for (Process& process : processes_) {
+    if (untold_at(process) > now) continue;
+    process.ending_ns = now;
+    if (process.pidfd.valid() && has_ended(process.pidfd.get())) zygotes_.kill(process.zygote);
   }
 }
 

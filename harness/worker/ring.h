@@ -44,7 +44,8 @@ class StampedRecord {
   // writer beside itself leaves that.
   bool is_foreign(std::uint64_t position, std::uint64_t ring_size) const {
     const std::uint64_t stamp = stamp_.load(std::memory_order_acquire);
-    return stamp != 0 && stamp != position + 1 && stamp + ring_size != position + 1;
+    const bool before = position >= ring_size && stamp == position + 1 - ring_size;
+    return stamp != 0 && stamp != position + 1 && !before;
   }
 
   // A copy of the record at `position`; empty while it is not, or no longer, here.

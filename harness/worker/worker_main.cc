@@ -15,6 +15,8 @@ namespace crashworthy {
 namespace {
 
 constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
+// Completions that there must be room for before a job is taken over: its own, and kActive.
+constexpr std::uint64_t kRoomToTakeOver = 2;
 
 class Worker {
  public:
@@ -26,7 +28,8 @@ class Worker {
         cell_(memory_.cell(cell)),
         generation_(desk_.card.generation.load()),
         next_order_(desk_.card.first_order.load()),
-        next_completion_(desk_.card.first_completion.load()) {}
+        first_completion_(desk_.card.first_completion.load()),
+        next_completion_(first_completion_) {}
 
   [[noreturn]] void run() {
     memory_.unseal(number_);
@@ -115,7 +118,7 @@ class Worker {
         call_coordinator();
         return true;
       case OrderKind::kJob:
-        begin_lease(cell_.lease, number_, position, order->attempt, now_ns());
+        begin_lease(cell_.lease, number_, position, now_ns());
         execute(*order, {number_, generation_, position}, who_, order->attempt,
                 {region_of(number_), 0, order->output_offset, order->output_bytes});
         if (waiting_.size() >= setup_.batch) flush();
@@ -168,10 +171,10 @@ class Worker {
       unsealed_ = frame;
       publish(completion, output);
       // Only now: what was begun and has no result is known to have been begun (max_attempts).
-      end_lease(cell_.lease);
+      end_lease(cell_.lease, number_);
       if (!has_enough()) call_coordinator();
     } else {
-      end_lease(cell_.lease);
+      end_lease(cell_.lease, number_);
       waiting_.push_back({completion, std::move(output), frame});
     }
   }
@@ -230,22 +233,24 @@ class Worker {
     if (memory_.board().closing.load() != 0 || card.generation.load() != generation) return;
     const Lease& lease = memory_.cell(source).lease;
     const std::uint64_t executing = lease.executing.load(std::memory_order_acquire);
-    const std::uint32_t attempt = lease.attempt.load(std::memory_order_acquire) + 1;
-    // Not what may become poison by this very execution: who has killed once is looked at first.
     const bool spoken_for = lease.source.load(std::memory_order_acquire) != source;
     const ProbeIdentity dead{card.place.load(), card.incarnation.load()};
     setup_.probe.emit_for(card.pid.load(), ProbeEvent::kSuspected, dead);
-    if (executing == 0 || spoken_for || attempt > setup_.max_deaths) return call_coordinator();
-    if (setup_.max_attempts != 0 && attempt > setup_.max_attempts) return call_coordinator();
+    // The coordinator may not have looked for long: there is room for so much until it does.
+    const bool full = next_completion_ - first_completion_ + kRoomToTakeOver > memory_.ring();
+    if (executing == Lease::idle(source) || spoken_for || full) return call_coordinator();
     const auto order = memory_.read_order(source, executing - 1, job_.arguments);
     if (!order || order->kind != OrderKind::kJob) return call_coordinator();
+    // In the coordinator's words, not those of whoever died.
+    const std::uint32_t attempt = order->attempt + 1;
+    if (attempt > setup_.max_take_over) return call_coordinator();
     // Its own frame is there for one result.
     if (order->output_bytes > 0 &&
         (heir_.incarnation != 0 || order->output_bytes > desk_.card.takeover_bytes.load())) {
       return call_coordinator();
     }
-    begin_lease(cell_.lease, source, executing - 1, attempt, now_ns());
-    if (!may_take_over(cell_.lease, card.generation, generation)) {
+    begin_lease(cell_.lease, source, executing - 1, now_ns());
+    if (!may_take_over(cell_.lease, number_, card.generation, generation)) {
       publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
       return call_coordinator();
     }
@@ -271,6 +276,7 @@ class Worker {
   Cell& cell_;
   const std::uint32_t generation_;
   std::uint64_t next_order_;
+  const std::uint64_t first_completion_;
   std::uint64_t next_completion_;
   std::uint32_t last_call_ = 0;  // For must_call().
   ProbeIdentity who_{0, 0};      // Incarnation 0: a spare.

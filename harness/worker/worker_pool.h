@@ -86,11 +86,12 @@ class WorkerPool final : public Pool {
     State state = State::kFree;
     std::uint32_t cell = 0;
     std::uint32_t generation = 0;
-    std::uint32_t zygote = 0;
-    pid_t pid = 0;  // 0: not told yet.
+    std::uint32_t zygote = 0;  // That was asked to fork it.
+    pid_t pid = 0;             // 0: not told yet.
     UniqueFd pidfd;
     bool ready = false;     // It has said so.
     bool orphaned = false;  // Its zygote is dead: nobody will tell how it ended.
+    bool unused = false;    // There was no descriptor for it; it is told to end.
     std::int64_t limbo_until_ns = 0;
 
     std::optional<std::size_t> place;  // Set once it was active.
@@ -102,10 +103,15 @@ class WorkerPool final : public Pool {
     std::uint64_t next_completion = 0;
     std::optional<std::uint32_t> told_source;  // Of its last result, and its position there.
     std::uint64_t told_position = 0;
-    std::uint32_t last_call = 0;           // For must_call().
-    Frame takeover;                        // Of its region, for what it takes over while a spare.
-    std::int64_t progress_ns = 0;          // Its last completion, or its first job after idleness.
+    std::uint32_t last_call = 0;  // For must_call().
+    Frame takeover;               // Of its region, for what it takes over while a spare.
+    // Its last completion, or its first job after idleness; before, when it last became something.
+    std::int64_t progress_ns = 0;
     std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
+    bool silent = false;                   // For its heartbeat, not for the deadline.
+    bool nonsense = false;                 // Killed for records that cannot be.
+    std::int64_t born_ns = 0;              // When it was asked for.
+    std::int64_t ending_ns = 0;            // When it was killed for whatever reason.
     std::uint64_t heartbeats = 0;          // As last seen...
     std::int64_t heartbeat_ns = 0;         // ...to change.
     std::optional<std::uint32_t> guard;    // The spare that guards it.
@@ -117,6 +123,10 @@ class WorkerPool final : public Pool {
     bool alive() const { return state != State::kFree && state != State::kLimbo; }
     ProbeIdentity who() const { return {static_cast<std::uint32_t>(*place), incarnation}; }
   };
+
+  // Why a death counts against what the process was executing.
+  enum class Guilt { kNone, kCrash, kDeadline, kSilence, kNonsense };
+  static bool is_hang(Guilt guilt) { return guilt == Guilt::kDeadline || guilt == Guilt::kSilence; }
 
   // A worker's place outlives the processes that fill it, one incarnation after the other.
   struct Place {
@@ -141,6 +151,7 @@ class WorkerPool final : public Pool {
   void close(Ledger::Closed closed);
   bool results_ready() const;
   std::vector<JobResult> take_results();
+  void look_for_gaps();
   void wait_for_news(std::int64_t until_ns);
   bool spin_for_news();
 
@@ -153,38 +164,44 @@ class WorkerPool final : public Pool {
   void on_end(Process& process, WaitStatus status);
   void tell_of_death(const Process& process, WaitStatus status);
   void settle_held(Process& process, WaitStatus status);
-  void settle(Process& process, WaitStatus status, Held held);
+  void settle(Process& process, WaitStatus status, Held held, bool executing);
   void settle_elsewhere(Process& process, WaitStatus status);
   void count(Process& dead, Ticket ticket);
-  bool put_back(Process& process, WaitStatus status, Held& held);
+  bool put_back(Process& process, WaitStatus status, Held& held, bool executing);
   bool give_back(const Process& heir, Held& held);
   void let_go(const Process& process, Held held);
+  Guilt guilt_of(const Process& process, WaitStatus status, const Job& job) const;
   std::chrono::nanoseconds deadline_of(const Job& job) const;
-  bool was_hung(const Process& process, WaitStatus status, const Job& job) const;
-  bool is_guilty(const Process& process, WaitStatus status, Ticket ticket) const;
-  std::string cause_of(const Process& process, WaitStatus status, const Job& job) const;
+  std::string cause_of(Guilt guilt, WaitStatus status, const Job& job) const;
   void requeue(Ticket ticket);
   void close_dead(Ticket ticket, JobOutcome outcome, JobOutput output, WaitStatus status);
-  void lose(const Process& process, WaitStatus status, Ticket ticket, bool executing);
-  bool charge_and_convict(const Process& process, WaitStatus status, Ticket ticket, bool alone);
-  bool out_of_retries(const Process& process, WaitStatus status, Ticket ticket);
+  void lose(Ticket ticket, bool executing, Guilt guilt, WaitStatus status);
+  bool charge_and_convict(Ticket ticket, bool alone, Guilt guilt, WaitStatus status);
+  bool out_of_retries(Ticket ticket, Guilt guilt, WaitStatus status);
   void suspect(Process& process);
   void leave_place(const Process& process);
   void check_orphans();
   void kill(Process& process);
+  void kill_for_nonsense(Process& process);
   void kill_hung(std::int64_t now);
+  static std::int64_t untold_at(const Process& process);
+  void kill_untelling(std::int64_t now);
   std::int64_t hung_at(Process& process) const;
+  std::int64_t stuck_at(const Process& process) const;
   std::int64_t next_deadline();
   void fill_places();
   void activate(Place& place, Process& process);
   void refill();
+  void refill_later();
   Result<void> start_process();
   Process* free_cell();
   void fail(Error error);
 
   // pool_guard.cc: who watches whom.
   bool begun(const Process& process, const Held& held) const;
-  const Held* executing(const Process& process) const;
+  std::optional<std::size_t> executing(const Process& process) const;
+  bool lease_is_plausible(const Process& process) const;
+  std::int64_t began_ns(const Process& process, std::int64_t now) const;
   Unit unit_of(const Held& held) const;
   Process* heir(const Process& dead, const Held& held);
   void hand_over(Process& heir, Process& dead, Held held);
@@ -202,7 +219,8 @@ class WorkerPool final : public Pool {
 
   std::vector<Process> processes_;  // By cell.
   std::vector<Place> places_;
-  bool refill_ = true;         // False after a failed fork, until the next death.
+  // Not before then, after a failed fork; the next death ends that, too.
+  std::int64_t refill_at_ns_ = 0;
   bool guards_stale_ = false;  // A spare or a worker came or went.
   int limbo_ = 0;              // Cells in it.
 

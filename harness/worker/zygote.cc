@@ -28,6 +28,7 @@ using Kind = ZygoteReport::Kind;
 
 constexpr std::int64_t kEndPatienceNs = 200'000'000;
 constexpr std::int64_t kSilenceNs = 1'000'000'000;
+constexpr std::int64_t kPreparationNs = 60'000'000'000;  // The warm-up job is the user's.
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
 // A joined thread is still counted for some microseconds while the kernel takes it down.
@@ -161,7 +162,8 @@ Result<void> Zygotes::boot() {
   UniqueFd none;
   pollfd ready{first.socket.get(), POLLIN, 0};
   while (::poll(&ready, 1, -1) < 0 && errno == EINTR) continue;
-  if (receive_packet(first.socket.get(), &packet, sizeof packet, none) != Packet::kWhole) {
+  first.ready = receive_packet(first.socket.get(), &packet, sizeof packet, none) == Packet::kWhole;
+  if (!first.ready) {
     wait_for_end(first.pidfd.get(), -1);
     const auto status = reap(first.pidfd.get());
     const std::string end = status && *status ? (*status)->describe() : "ended";
@@ -248,7 +250,14 @@ void Zygotes::read(std::size_t index, std::vector<ZygoteReport>& reports) {
       zygotes_[1 - index].pidfd = std::move(pidfd);
       continue;
     }
-    if (kind == Kind::kReady) continue;
+    if (kind == Kind::kReady) {
+      zygote.ready = true;
+      if (zygote.pid == 0) {  // Who forked it has died before it told.
+        zygote.pid = packet.pid;
+        zygote.pidfd = std::move(pidfd);
+      }
+      continue;
+    }
     reports.push_back({kind, packet.cell, packet.generation, packet.pid, packet.value,
                        static_cast<std::uint32_t>(index), std::move(pidfd)});
   }
@@ -278,7 +287,7 @@ Result<void> Zygotes::revive() {
     if (zygotes_[1 - i].socket.valid()) {
       if (twin_refused_) continue;
       // One that is itself on its way has to be there first.
-      if (zygotes_[1 - i].pid != 0) return request_twin(1 - i);
+      if (zygotes_[1 - i].pid != 0) twin_refused_ = !request_twin(1 - i).ok();
       continue;
     }
     if (auto forked = fork_first(i); !forked) {
@@ -292,20 +301,28 @@ Result<void> Zygotes::revive() {
   return {};
 }
 
+std::int64_t Zygotes::silent_at(const Zygote& zygote) {
+  if (zygote.asked == 0) return kNever;
+  return zygote.asked_ns + (zygote.ready ? kSilenceNs : kPreparationNs);
+}
+
 std::int64_t Zygotes::silent_at() const {
   std::int64_t first = kNever;
-  for (const Zygote& zygote : zygotes_) {
-    if (zygote.asked > 0) first = std::min(first, zygote.asked_ns + kSilenceNs);
-  }
+  for (const Zygote& zygote : zygotes_) first = std::min(first, silent_at(zygote));
   return first;
+}
+
+void Zygotes::kill(std::uint32_t zygote) {
+  const UniqueFd& pidfd = zygotes_[zygote].pidfd;
+  if (pidfd.valid()) [[maybe_unused]]
+    const auto sent = send_signal(pidfd.get(), SIGKILL);
 }
 
 void Zygotes::kill_silent(std::int64_t now) {
   for (Zygote& zygote : zygotes_) {
-    if (zygote.asked == 0 || zygote.asked_ns + kSilenceNs > now) continue;
+    if (silent_at(zygote) > now) continue;
     zygote.asked_ns = now;
-    if (zygote.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(zygote.pidfd.get(), SIGKILL);
+    kill(static_cast<std::uint32_t>(&zygote - zygotes_.data()));
   }
 }
 

@@ -36,7 +36,7 @@ struct ZygoteReport {
     kFailed,       // The fork for `cell` failed; `value` is the errno.
     kEnded,        // The process of `cell` was reaped; `value` is its raw wait status.
     kTwin,         // `pid`, `pidfd`: the other zygote was forked.
-    kReady,        // The zygote has prepared itself.
+    kReady,        // The zygote `pid`, `pidfd` has prepared itself.
     kGone          // The zygote is dead, and its workers die; made up by the coordinator.
   };
   Kind kind = Kind::kReady;
@@ -76,8 +76,15 @@ class Zygotes {
   // are dead and the caller is single-threaded, anew; else fails with kGone.
   Result<std::vector<ZygoteReport>> reports();
 
-  // A zygote that does not answer for a second is taken for hung, and killed.
+  // Allows that a zygote that could not be forked is asked for again.
+  void retry_twin() { twin_refused_ = false; }
+  bool lacks_twin() const { return twin_refused_; }
+
+  // A zygote that does not answer for a second is taken for hung, and killed; one that prepares
+  // itself has a minute.
   void kill_silent(std::int64_t now_ns);
+  // One that does not tell what it must know is killed, too.
+  void kill(std::uint32_t zygote);
   // When kill_silent() may have something to do.
   std::int64_t silent_at() const;
 
@@ -91,11 +98,13 @@ class Zygotes {
     UniqueFd pidfd;
     pid_t pid = 0;
     bool ours = false;          // Our child, to be reaped.
+    bool ready = false;         // It has prepared itself.
     int workers = 0;            // Forked and not reaped, and asked for.
     int asked = 0;              // Requests without an answer...
     std::int64_t asked_ns = 0;  // ...the oldest of them, or the last answer.
   };
 
+  static std::int64_t silent_at(const Zygote& zygote);
   Result<void> fork_first(std::size_t index);
   Result<void> request_twin(std::size_t from);
   Result<void> revive();
@@ -105,7 +114,7 @@ class Zygotes {
   ZygoteBody body_;
   std::array<Zygote, kCount> zygotes_;
   std::uint64_t deaths_ = 0;
-  bool twin_refused_ = false;  // There was no room for a second one; not asked again until a death.
+  bool twin_refused_ = false;  // There was no room for a second one; not asked again for a while.
 };
 
 }  // namespace crashworthy

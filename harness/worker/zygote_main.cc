@@ -48,7 +48,7 @@ class ZygoteProcess {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // What workers leave behind comes to us, and is ended.
     settle_in();
     listen_to_children();
-    tell({static_cast<std::uint32_t>(Kind::kReady), 0, 0, ::getpid(), 0});
+    tell_of_us();
     for (;;) {
       std::array<pollfd, 3> polls{pollfd{socket_.get(), POLLIN, 0},
                                   pollfd{children_.get(), POLLIN, 0},
@@ -70,6 +70,11 @@ class ZygoteProcess {
     std::uint32_t cell;
     std::uint32_t generation;
   };
+
+  void tell_of_us() {
+    const auto self = open_pidfd(::getpid());
+    tell({static_cast<std::uint32_t>(Kind::kReady), 0, 0, ::getpid(), 0}, self ? self->get() : -1);
+  }
 
   void listen_to_children() {
     sigset_t set;
@@ -172,6 +177,7 @@ class ZygoteProcess {
       return tell(packet);
     }
     twin_ = *std::move(pidfd);
+    twin_pid_ = pid;
     tell(packet, twin_.get());
   }
 
@@ -182,6 +188,7 @@ class ZygoteProcess {
       int raw = 0;
       const pid_t pid = ::waitpid(-1, &raw, WNOHANG);
       if (pid <= 0) return;
+      if (pid == twin_pid_) twin_pid_ = 0;
       const auto found = workers_.find(pid);
       if (found == workers_.end()) continue;  // The twin, or what a worker left behind.
       const Child child = found->second;
@@ -194,10 +201,9 @@ class ZygoteProcess {
   // Children that we have not forked are what dead workers have left. True when there was any.
   bool kill_adopted() {
     bool any = false;
-    const auto twin = twin_.valid() ? pid_of(twin_.get()) : Result<pid_t>(0);
     std::ifstream list("/proc/self/task/" + std::to_string(::getpid()) + "/children");
     for (pid_t pid = 0; list >> pid;) {
-      if (workers_.count(pid) != 0 || (twin && *twin == pid)) continue;
+      if (workers_.count(pid) != 0 || pid == twin_pid_) continue;
       ::kill(pid, SIGKILL);
       any = true;
     }
@@ -208,7 +214,8 @@ class ZygoteProcess {
   UniqueFd socket_;
   UniqueFd coordinator_;
   UniqueFd twin_;
-  UniqueFd children_;  // SIGCHLD.
+  pid_t twin_pid_ = 0;  // While it is our child.
+  UniqueFd children_;   // SIGCHLD.
   std::map<pid_t, Child> workers_;
 };
 
