@@ -283,12 +283,13 @@ bool WorkerPool::collect_from(Process& process) {
     const auto found =
         memory_.read_completion(process.cell, process.next_completion, completion, output);
     if (found == CellMemory::Found::kNothing) return any;
-    any = true;
     if (found == CellMemory::Found::kNonsense) {
-      if (process.state != State::kEnding) ++statistics_.nonsense;
+      if (process.state == State::kEnding) return any;  // Killed already, and it stays: no news.
+      ++statistics_.nonsense;
       kill(process);
-      return any;
+      return true;
     }
+    any = true;
     ++process.next_completion;
     take_completion(process, completion, std::move(output));
   }
