@@ -68,13 +68,15 @@ std::chrono::milliseconds Pipeline::patience() const {
 // ---- Handing out ----
 
 // Reads first: few may run at once, so each that waits idles all that follows. Then full batches,
-// which free slots. Tiles are the rest; when even they are too few for the workers, batches that
-// are not full.
+// which give room back. Tiles are the rest; when even they are too few for the workers, batches
+// that are not full. Reads do not count: they may be waiting for the room that the others give
+// back.
 void Pipeline::hand_out() {
   begin_tiles();
-  while (in_flight_ < window_) {
-    if (hand_out_read() || hand_out_batch(false) || hand_out_tile()) continue;
-    const bool idle = in_flight_ < static_cast<std::size_t>(settings_.workers);
+  while (hand_out_read() || in_flight_ - reading_ < window_) {
+    if (hand_out_batch(false) || hand_out_tile()) continue;
+    const bool idle =
+        in_flight_ == reading_ || in_flight_ < static_cast<std::size_t>(settings_.workers);
     if (!idle || !hand_out_batch(true)) return;
   }
 }
@@ -94,7 +96,7 @@ void Pipeline::begin_tiles() {
 }
 
 bool Pipeline::hand_out_read() {
-  if (next_item_ == items_.size() || reading_ >= settings_.producers ||
+  if (next_item_ == items_.size() || reading_ == static_cast<std::size_t>(settings_.producers) ||
       images_.size() == static_cast<std::size_t>(settings_.max_demand) ||
       images_room_ + sizing_.image > sizing_.images) {
     return false;

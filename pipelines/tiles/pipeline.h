@@ -97,7 +97,7 @@ class Pipeline {
   Executor& executor_;
   const Probe probe_;
   const Sizing sizing_;
-  const std::size_t window_;  // Jobs in flight, at most.
+  const std::size_t window_;  // Jobs in flight beside reads, at most.
 
   std::uint64_t next_item_ = 0;
   std::map<std::uint64_t, Image> images_;
@@ -108,7 +108,7 @@ class Pipeline {
   Batches batches_;
   std::map<std::uint64_t, std::vector<std::uint64_t>> being_written_;  // By the job's item.
   std::size_t in_flight_ = 0;
-  int reading_ = 0;
+  std::size_t reading_ = 0;
   std::array<std::uint64_t, 8> last_sizes_{};  // Of the images that were decoded last, in bytes.
   std::size_t decoded_ = 0;
   Summary summary_;

@@ -10,12 +10,14 @@
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <opencv2/imgcodecs.hpp>
@@ -124,6 +126,7 @@ class TilesFrames : public ::testing::Test {
     settings_.chain = *Chain::parse("sharpen");
     settings_.frame_bytes = std::uint64_t{16} << 20;
     settings_.batch_timeout = std::chrono::milliseconds(5);
+    settings_.supervision = Supervision::kNone;
   }
 
   void make_inputs(int count) {
@@ -138,13 +141,13 @@ class TilesFrames : public ::testing::Test {
   }
 
   Run bare() {
-    return run([&](const JobFunction& work) -> std::unique_ptr<Executor> {
+    return run_on([&](const JobFunction& work) -> std::unique_ptr<Executor> {
       return make_thread_executor(settings_.workers, work, Probe(), size_up(settings_).region);
     });
   }
   Run supervised(const Deed& deed = {}) {
     Pool* made = nullptr;
-    return run(
+    return run_on(
         [&](const JobFunction& work) -> std::unique_ptr<Executor> {
           auto pool = make_pool(settings_, work, Probe());
           EXPECT_TRUE(pool) << pool.error().message;
@@ -169,9 +172,8 @@ class TilesFrames : public ::testing::Test {
   Settings settings_;
   std::vector<Item> items_;
 
- private:
   template <typename Make>
-  Run run(const Make& make, const Deed& deed = {}, Pool* const* pool = nullptr) {
+  Run run_on(const Make& make, const Deed& deed = {}, Pool* const* pool = nullptr) {
     Run result;
     const fs::path path = directory_ / ("out-" + std::to_string(++outputs_));
     const auto output = OutputDirectory::open(path);
@@ -191,6 +193,7 @@ class TilesFrames : public ::testing::Test {
     return result;
   }
 
+ private:
   int outputs_ = 0;
 };
 
@@ -281,6 +284,48 @@ TEST_F(TilesFrames, ImagesThatBarelyFitAllComeToTheirEnd) {
       EXPECT_EQ(differing(expected, run.files), std::vector<std::string>{});
     }
   }
+}
+
+// Frames so full that a read finds room only once the image before it is written.
+class OneImageAtATime : public Executor {
+ public:
+  explicit OneImageAtATime(std::unique_ptr<Executor> executor) : executor_(std::move(executor)) {}
+  Frame allocate_frame(std::size_t bytes) override { return executor_->allocate_frame(bytes); }
+  void submit(Job job) override {
+    if (job.part == kPartRead) {
+      reads_.push_back(std::move(job));
+    } else {
+      executor_->submit(std::move(job));
+    }
+  }
+  Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override {
+    if (!std::exchange(busy_, true)) {
+      executor_->submit(std::move(reads_.front()));
+      reads_.pop_front();
+    }
+    auto results = executor_->wait(timeout);
+    for (const JobResult& result : *results) {
+      if (result.job.part == kPartMerge) busy_ = reads_.empty();
+    }
+    return results;
+  }
+  std::size_t in_flight() const override { return executor_->in_flight() + reads_.size(); }
+
+ private:
+  std::unique_ptr<Executor> executor_;
+  std::deque<Job> reads_;
+  bool busy_ = false;
+};
+
+TEST_F(TilesFrames, ReadsThatWaitForRoomHoldNobodyUp) {
+  make_inputs(12);
+  const Files expected = bare().files;
+  settings_.producers = settings_.max_demand = 12;  // More than there are jobs for all workers.
+  settings_.batch_timeout = std::chrono::hours(1);
+  const Run run = run_on([&](const JobFunction& work) -> std::unique_ptr<Executor> {
+    return std::make_unique<OneImageAtATime>(*make_executor(settings_, work, Probe()));
+  });
+  EXPECT_EQ(differing(expected, run.files), std::vector<std::string>{});
 }
 
 TEST_F(TilesFrames, AnImageInTooManyTilesFailsAlone) {
