@@ -56,6 +56,9 @@ Result<std::shared_ptr<FrameArena>> FrameArena::create(std::size_t regions,
   }
   auto memory = SharedMemory::create("crashworthy-frames", regions * rounded);
   if (!memory) return memory.error();
+  // A core dump reads all that is mapped, and what is read of a memfd takes memory from then on:
+  // the death of one worker would fill the whole arena. Should it be refused, we are no worse off.
+  ::madvise(memory->data(), memory->size(), MADV_DONTDUMP);
   return std::shared_ptr<FrameArena>(new FrameArena(*std::move(memory), regions, rounded));
 }
 

@@ -45,7 +45,7 @@ class Frame {
 };
 
 // One anonymous shared mapping, cut into equal regions, each written by one process at most. Takes
-// memory only where it is touched.
+// memory only where it is touched, and is no part of a core dump.
 //
 // Between two frames lies a guard page that is part of neither: in a worker, who may write to its
 // leased frames alone, an overrun ends there. Safe from any thread. Held by shared_ptr, since

@@ -7,8 +7,12 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <deque>
+#include <fstream>
+#include <string>
 
 #include "harness/os/random.h"
 
@@ -100,6 +104,25 @@ TEST(Frames, OutliveTheHandleThatMadeThem) {
 
 // The signal that a child dies of when it writes to `offset` of an arena in which only `frame` is
 // unsealed; 0: it lives.
+// The kernel's word for the mapping in which the frame lies: "dd" stands for "do not dump".
+TEST(Frames, AreNoPartOfACoreDump) {
+  const auto arena = arena_of(2, 8);
+  const Frame frame = arena->allocate(1, 1);
+  const auto at = reinterpret_cast<std::uint64_t>(frame.data());
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uint64_t first = 0, last = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &first, &last) == 2)
+      inside = first <= at && at < last;
+    if (inside && line.starts_with("VmFlags:")) {
+      EXPECT_NE(line.find(" dd"), std::string::npos) << line;
+      return;
+    }
+  }
+  GTEST_SKIP() << "no VmFlags in smaps here";
+}
+
 int death_by_writing(FrameArena& arena, const FrameRef& unsealed, std::byte* target) {
   const pid_t pid = ::fork();
   if (pid == 0) {

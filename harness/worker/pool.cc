@@ -195,30 +195,61 @@ bool WorkerPool::has_room(const Process& process) const {
          !ledger_.alone(process.held.front().ticket);
 }
 
-// Suspects go first, to empty workers only; while one waits, no worker is kept busy by others, or
-// it might wait for ever.
+// Suspects go first, to empty workers only; while one waits for a worker, none is kept busy by
+// others, or it might wait for ever. A job without room for its output holds nobody up: those
+// behind it may be the ones whose results let go of the room.
 void WorkerPool::dispatch() {
-  while (!failure_ && (!queue_.empty() || !alone_queue_.empty())) {
-    std::deque<Ticket>& from = alone_queue_.empty() ? queue_ : alone_queue_;
-    Process* best = nullptr;
-    for (const Place& place : places_) {
-      if (!place.cell) continue;
-      Process& process = processes_[*place.cell];
-      if (!has_room(process) || (&from == &alone_queue_ && !process.held.empty())) continue;
-      if (best == nullptr || process.held.size() < best->held.size()) best = &process;
+  std::size_t without_room = 0;  // Of those at the head of the queue.
+  while (!failure_) {
+    if (!alone_queue_.empty()) {
+      const Offer offered = offer(alone_queue_.front());
+      if (offered == Offer::kNoWorker) return;
+      if (offered == Offer::kTaken) {
+        alone_queue_.pop_front();
+        continue;
+      }
     }
-    if (best == nullptr) return;
-    const Ticket ticket = from.front();
-    // What is found there later is then the doing of who was alone with it.
-    if (ledger_.alone(ticket) && !memory_.is_clean(best->cell, best->next_completion)) {
-      kill_for_nonsense(*best);
-      continue;
+    if (without_room == queue_.size()) return;
+    const Offer offered = offer(queue_[without_room]);
+    if (offered == Offer::kNoWorker) return;
+    if (offered == Offer::kNoRoom) {
+      ++without_room;
+    } else {
+      queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(without_room));
     }
-    if (!hand_out(*best, ticket)) return;  // No room for its output until somebody lets go of one.
-    from.pop_front();
   }
 }
 
+// To the worker that holds the least; if it has no room for the output, to any other.
+WorkerPool::Offer WorkerPool::offer(Ticket ticket) {
+  const bool alone = ledger_.alone(ticket);
+  const auto may_take = [&](const Process& process) {
+    return has_room(process) && (!alone || process.held.empty());
+  };
+  Process* best = nullptr;
+  for (const Place& place : places_) {
+    if (!place.cell) continue;
+    Process& process = processes_[*place.cell];
+    if (may_take(process) && (best == nullptr || process.held.size() < best->held.size())) {
+      best = &process;
+    }
+  }
+  if (best == nullptr) return Offer::kNoWorker;
+  // What is found there later is then the doing of who was alone with it.
+  if (alone && !memory_.is_clean(best->cell, best->next_completion)) {
+    kill_for_nonsense(*best);
+    return offer(ticket);
+  }
+  if (hand_out(*best, ticket)) return Offer::kTaken;
+  for (const Place& place : places_) {
+    if (!place.cell || *place.cell == best->cell) continue;
+    Process& process = processes_[*place.cell];
+    if (may_take(process) && hand_out(process, ticket)) return Offer::kTaken;
+  }
+  return Offer::kNoRoom;
+}
+
+// False, and nothing has changed, when there is no room for its output.
 bool WorkerPool::hand_out(Process& process, Ticket ticket) {
   const Job& job = ledger_.job(ticket);
   Frame output;
@@ -281,6 +312,7 @@ bool WorkerPool::collect_from(Process& process) {
       kill_for_nonsense(process);
       return any;
     }
+    any = true;
     ++process.next_completion;
     take_completion(process, completion, std::move(output));
   }

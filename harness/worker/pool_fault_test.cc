@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <set>
 #include <stdexcept>
@@ -245,6 +246,40 @@ TEST_F(PoolFaults, AnExitIsADeathThatConvictsNobody) {
   ASSERT_EQ(died.size(), 5u);
   EXPECT_EQ(WaitStatus::from_raw(static_cast<int>(died[0].value)).exit_code(), 3);
   under.reset();
+}
+
+// Fills this worker's own cell, the one piece of the cells that it may write to.
+void spoil_own_cell() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("crashworthy-cells") == std::string::npos) continue;
+    const std::size_t space = line.find(' ');
+    if (line.compare(space + 1, 4, "rw-s") != 0) continue;
+    const std::size_t dash = line.find('-');
+    const std::uint64_t first = std::stoull(line.substr(0, dash), nullptr, 16);
+    const std::uint64_t last = std::stoull(line.substr(dash + 1, space - dash - 1), nullptr, 16);
+    std::memset(reinterpret_cast<void*>(first), 0xEE, last - first);
+  }
+}
+
+TEST_F(PoolFaults, AWorkerThatTellsNonsenseIsKilledAndItsJobDoneByAnother) {
+  for (const int spares : {0, 1}) {
+    options.spares = spares;
+    const Counters fresh;
+    const Results results = run(8, [&fresh](const Job& given, const JobContext&) {
+      if (given.item == 2 && fresh[2]++ == 0) {
+        spoil_own_cell();
+        for (;;) ::pause();
+      }
+      return JobOutput{done_text(given), {}, {}};
+    });
+    EXPECT_FALSE(error.has_value());
+    ASSERT_EQ(results.size(), 8u);
+    for (const auto& [key, result] : results) EXPECT_EQ(result.output.bytes, done_text(result.job));
+    EXPECT_EQ(under->pool->statistics().nonsense, 1u);
+    EXPECT_EQ(fresh[2], 2);
+    under.reset();
+  }
 }
 
 TEST_F(PoolFaults, SiblingsOfADeadWorkerKeepTheirProcesses) {

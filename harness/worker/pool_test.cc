@@ -227,6 +227,37 @@ TEST(Pool, WorkersDieWithTheirCoordinator) {
   ::close(alive[0]);
 }
 
+// Job 1 waits until the frame of job 0 is given back; job 2 needs none and does not wait with it.
+TEST(Pool, AJobWithoutRoomForItsOutputHoldsNobodyUp) {
+  constexpr std::size_t kBytes = 1 << 20;
+  PoolOptions options = of(1);
+  options.output_bytes = kBytes;  // And no room beside it.
+  PoolUnderTest under(options, [](const Job&, const JobContext& context) {
+    JobOutput output;
+    output.frame_bytes = context.output.size();
+    return output;
+  });
+  const auto submit = [&](std::uint64_t item, std::size_t bytes) {
+    under.pool->submit(Job{item, 0, {}, bytes, {}});
+  };
+  submit(0, kBytes);
+  Results results;
+  EXPECT_FALSE(finish(*under.pool, results).has_value());
+  EXPECT_EQ(results.at({0, 0}).frame.size(), kBytes);
+  submit(1, kBytes);
+  submit(2, 0);
+  const auto came = under.pool->wait(10s);
+  ASSERT_TRUE(came);
+  ASSERT_EQ(came->size(), 1u);
+  EXPECT_EQ(came->front().job.item, 2u);
+  const auto none = under.pool->wait(20ms);
+  ASSERT_TRUE(none);
+  EXPECT_TRUE(none->empty());
+  results.clear();
+  EXPECT_FALSE(finish(*under.pool, results).has_value());
+  EXPECT_EQ(results.at({1, 0}).frame.size(), kBytes);
+}
+
 TEST(PoolDeathTest, TooLargeArgumentsAreABugOfTheCaller) {
   PoolUnderTest under(of(1), echo);
   EXPECT_DEATH(under.pool->submit(job(0, 0, std::string(kMaxPayload + 1, 'x'))), "bug");

@@ -1,6 +1,5 @@
 // Threads of one process: what a C++ engineer writes today, and the baseline of every comparison.
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -73,14 +72,36 @@ class ThreadExecutor final : public Executor {
   std::size_t demand() const override { return threads_.size(); }
 
  private:
-  // Waits until the caller has given frames back; nobody tells when, and it is seldom.
-  Frame output_of(const Job& job) const {
+  struct Taken {
+    std::uint64_t number;
+    Job job;
     Frame frame;
-    while (job.output_bytes > 0 && !frame && !stopping_.load()) {
-      frame = frames_->allocate(kOutputs, job.output_bytes);
-      if (!frame) std::this_thread::sleep_for(kRetry);
+  };
+
+  // The first job in the queue that there is room for, with its frame. One without room holds
+  // nobody up: those behind it may be the ones whose results let go of the room.
+  std::optional<Taken> take() {
+    for (auto next = queue_.begin(); next != queue_.end(); ++next) {
+      Frame frame;
+      const std::size_t bytes = next->second.output_bytes;
+      if (bytes > 0) frame = frames_->allocate(kOutputs, bytes);
+      if (bytes > 0 && !frame) continue;
+      Taken taken{next->first, std::move(next->second), std::move(frame)};
+      queue_.erase(next);
+      return taken;
     }
-    return frame;
+    return std::nullopt;
+  }
+
+  // Empty once the executor ends.
+  std::optional<Taken> await_job(std::unique_lock<std::mutex>& lock) {
+    for (;;) {
+      queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (stopping_) return std::nullopt;
+      if (auto taken = take()) return taken;
+      // Nobody tells when the caller has given frames back, and it is seldom.
+      queued_.wait_for(lock, kRetry);
+    }
   }
 
   // noexcept: an exception that leaves the job function ends the process, as in any C++ program.
@@ -91,13 +112,10 @@ class ThreadExecutor final : public Executor {
     probe_.emit(ProbeEvent::kWorkerReady, context.who);
     std::unique_lock lock(mutex_);
     for (;;) {
-      queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (stopping_) return;
-      auto [number, job] = std::move(queue_.front());
-      queue_.pop_front();
+      auto taken = await_job(lock);
+      if (!taken) return;
+      auto [number, job, frame] = *std::move(taken);
       lock.unlock();
-      Frame frame = output_of(job);
-      if (job.output_bytes > 0 && !frame) return;  // Stopped.
       context.output = {frame.data(), frame.size()};
       JobOutput output = run_job(function_, job, context, probe_);
       const JobOutcome outcome = output.failure ? JobOutcome::kFailed : JobOutcome::kDone;
@@ -123,7 +141,7 @@ class ThreadExecutor final : public Executor {
   std::uint64_t next_number_ = 0;
   std::vector<JobResult> results_;
   std::size_t in_flight_ = 0;
-  std::atomic<bool> stopping_{false};  // Changed under the mutex, too.
+  bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
 

@@ -83,6 +83,31 @@ TEST(ThreadExecutor, WaitsNoLongerThanItsTimeout) {
   EXPECT_TRUE(came->empty());
 }
 
+// Job 1 waits until the frame of job 0 is given back; job 2 needs none and does not wait with it.
+TEST(ThreadExecutor, AJobWithoutRoomForItsOutputHoldsNobodyUp) {
+  constexpr std::size_t kBytes = 1 << 20;
+  auto executor = make_thread_executor(
+      1,
+      [](const Job&, const JobContext& context) {
+        JobOutput output;
+        output.frame_bytes = context.output.size();
+        return output;
+      },
+      Probe(), kBytes);
+  executor->submit(Job{0, 0, {}, kBytes, {}});
+  Results results;
+  EXPECT_FALSE(finish(*executor, results).has_value());
+  executor->submit(Job{1, 0, {}, kBytes, {}});
+  executor->submit(Job{2, 0, {}, 0, {}});
+  const auto came = executor->wait(10s);
+  ASSERT_TRUE(came);
+  ASSERT_EQ(came->size(), 1u);
+  EXPECT_EQ(came->front().job.item, 2u);
+  results.clear();
+  EXPECT_FALSE(finish(*executor, results).has_value());
+  EXPECT_EQ(results.at({1, 0}).frame.size(), kBytes);
+}
+
 TEST(ThreadExecutor, EndsWithJobsInItsQueue) {
   Counters counters;
   {

@@ -136,7 +136,13 @@ class WorkerPool final : public Pool {
   };
 
   // pool.cc: handing out and taking in.
+  enum class Offer {
+    kTaken,
+    kNoWorker,  // All are busy.
+    kNoRoom     // Those that are not have no room for its output until somebody lets go of some.
+  };
   void dispatch();
+  Offer offer(Ticket ticket);
   bool has_room(const Process& process) const;
   bool hand_out(Process& process, Ticket ticket);
   void order(Process& process, const Order& order, std::string_view arguments);

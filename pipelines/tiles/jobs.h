@@ -8,7 +8,6 @@
 #include "harness/os/result.h"
 #include "harness/probe/probe.h"
 #include "harness/worker/executor.h"
-#include "pipelines/tiles/frames.h"
 #include "pipelines/tiles/job_wire.h"
 #include "pipelines/tiles/output_directory.h"
 #include "pipelines/tiles/ppm.h"
@@ -18,36 +17,41 @@ namespace crashworthy::tiles {
 
 // Every job may be done again from its start, by anybody, at any point of its first execution, and
 // then leaves the same bytes. An image passes through
-//   kPartRead   decodes the input into the slot's input frame. A PPM is not decoded: the tiles map
-//               it. With format ppm it also makes the file that the tiles write to.
-//   0 to n-1    filter a tile, from the input to the output.
-//   kPartMerge  for several images: finish the output (Canny's hysteresis), encode it, publish it.
+//   kPartRead   decodes the input into its frame, or tells only its size if the frame is too small.
+//               A PPM is not decoded: the tiles map it. With format ppm it also makes the file that
+//               the tiles write to.
+//   0 to n-1    filter a tile, from the read job's frame to a small one of its own.
+//   kPartMerge  for several images: puts the tiles together, finishes the result (Canny's
+//               hysteresis), encodes and publishes it.
+// Each writes to its own frame and to nobody else's.
 //
-// Finishing works in place and cannot be resumed, so it never touches what the tiles wrote: it
-// works on a private copy of the frame, or (format ppm) on a copy of the file. That costs the job
-// one more image of memory, or of disk for a while; redoing it costs the job alone and no tile.
+// Merging and finishing never touch what the tiles wrote: they work on a private image, or (format
+// ppm) on a copy of the file. That costs the job one more image of memory, or of disk for a while;
+// redoing it costs the job alone and no tile.
 //
 // A fault of an image is returned. What is no image's fault, that is cv::Error::StsNoMem and
 // std::bad_alloc, leaves run() and ends the process.
 class Jobs {
  public:
   // All arguments must outlive the workers.
-  Jobs(const Settings& settings, const std::vector<Item>& items, const FrameSlots& frames,
-       const OutputDirectory& output)
-      : settings_(settings), items_(items), frames_(frames), output_(output) {}
+  Jobs(const Settings& settings, const std::vector<Item>& items, const OutputDirectory& output)
+      : settings_(settings), items_(items), output_(output) {}
 
+  // Of kNoItem: see warm_up_job().
   JobOutput run(const Job& job, const JobContext& context) const;
 
  private:
-  JobOutput read(ImagePlace place) const;
+  JobOutput read(ImagePlace place, const JobContext& context) const;
   Result<void> read_mapped(ImagePlace& place) const;
-  JobOutput decode(ImagePlace& place) const;
+  JobOutput decode(ImagePlace& place, const JobContext& context) const;
   JobOutput make_room(const ImagePlace& place) const;
 
-  JobOutput filter(const ImagePlace& place, std::uint32_t part) const;
+  JobOutput filter(const ImagePlace& place, std::uint32_t part, const JobContext& context) const;
+  JobOutput open_files(const ImagePlace& place) const;
 
-  WriteOutcome write(const ImagePlace& place) const;
-  Result<void> write_encoded(const ImagePlace& place) const;
+  WriteOutcome write(const ImagePlace& place, const JobContext& context) const;
+  cv::Mat merge(const ImagePlace& place, const JobContext& context) const;
+  Result<void> write_encoded(const ImagePlace& place, const JobContext& context) const;
   Result<void> write_mapped(const ImagePlace& place) const;
 
   const Item& item(const ImagePlace& place) const { return items_.at(place.item); }
@@ -59,7 +63,6 @@ class Jobs {
 
   const Settings& settings_;
   const std::vector<Item>& items_;
-  const FrameSlots& frames_;
   const OutputDirectory& output_;
 };
 

@@ -14,8 +14,7 @@
 #include <vector>
 
 #include "harness/os/clock.h"
-#include "harness/worker/pool.h"
-#include "pipelines/tiles/frames.h"
+#include "pipelines/tiles/executors.h"
 #include "pipelines/tiles/items.h"
 #include "pipelines/tiles/jobs.h"
 #include "pipelines/tiles/output_directory.h"
@@ -219,24 +218,6 @@ Result<std::vector<Item>> find_work(const Words& words) {
   return find_items(words.paths, words.format);
 }
 
-Result<std::unique_ptr<Executor>> make_executor(const Settings& settings, const JobFunction& run,
-                                                const Probe& probe) {
-  if (settings.supervision == Supervision::kNone)
-    return make_thread_executor(settings.workers, run, probe);
-  const bool restart = settings.supervision == Supervision::kOneForOne;
-  PoolOptions options;
-  options.workers = settings.workers;
-  options.spares = restart ? settings.spares : 0;
-  options.restart = restart;
-  options.redeliver = restart;
-  options.intensity = settings.intensity;
-  options.period = settings.period;
-  options.deadline = settings.deadline;
-  auto pool = make_worker_pool(options, run, probe);
-  if (!pool) return pool.error();
-  return std::unique_ptr<Executor>(*std::move(pool));
-}
-
 void watch_signals() {
   struct sigaction action {};
   action.sa_handler = [](int signal) { stop_signal.store(signal); };
@@ -271,16 +252,13 @@ int run(const Settings& settings, const std::vector<Item>& items, bool quiet) {
   }
   const Probe probe = Probe::from_environment();
   set_up_process(settings, probe);
-  auto frames = FrameSlots::create(settings.max_demand, settings.frame_bytes);
-  if (!frames) return fail(kGaveUp, frames.error());
   warm_up(settings);
-  const Jobs jobs(settings, items, *frames, *output);
+  const Jobs jobs(settings, items, *output);
   auto executor = make_executor(
       settings,
       [&jobs](const Job& job, const JobContext& context) { return jobs.run(job, context); }, probe);
   if (!executor) return fail(kGaveUp, executor.error());
-  const Summary summary =
-      Pipeline(settings, items, *frames, *output, **executor, probe).run(stop_signal);
+  const Summary summary = Pipeline(settings, items, *output, **executor, probe).run(stop_signal);
   executor->reset();
   output->clean();
   if (const int signal = stop_signal.load(); signal != 0) die_by(signal);

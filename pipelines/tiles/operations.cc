@@ -196,9 +196,9 @@ bool is_image(const cv::Mat& image) {
 // fault in it has frames of libopencv_core above it, like a fault in any real filter.
 class TileBody : public cv::ParallelLoopBody {
  public:
-  TileBody(const Chain& chain, const cv::Mat& input, const cv::Rect& tile, cv::Mat& output,
+  TileBody(const Chain& chain, const cv::Mat& input, const cv::Rect& tile, cv::Mat& result,
            const TileOptions& options)
-      : chain_(chain), input_(input), tile_(tile), output_(output), options_(options) {}
+      : chain_(chain), input_(input), tile_(tile), result_(result), options_(options) {}
 
   void operator()(const cv::Range&) const override {
     if (options_.before_filters) options_.before_filters();
@@ -217,16 +217,15 @@ class TileBody : public cv::ParallelLoopBody {
                    : apply(operation, pixels);
     }
     swap_red_and_blue(pixels, options_.output_order);
-    cv::Mat destination = output_(tile_);
     pixels(cv::Rect(tile_.x - region.x, tile_.y - region.y, tile_.width, tile_.height))
-        .copyTo(destination);
+        .copyTo(result_);
   }
 
  private:
   const Chain& chain_;
   const cv::Mat& input_;
   const cv::Rect tile_;
-  cv::Mat& output_;
+  cv::Mat& result_;
   const TileOptions& options_;
 };
 
@@ -382,13 +381,21 @@ Result<std::vector<cv::Rect>> tile_rects(int width, int height, const TileSize& 
 
 Result<void> run_tile(const Chain& chain, const cv::Mat& input, const cv::Rect& tile,
                       cv::Mat& output, const TileOptions& options) {
+  CRASHWORTHY_CHECK(output.size() == input.size(), output.rows, output.cols);
+  CRASHWORTHY_CHECK((tile & cv::Rect(0, 0, input.cols, input.rows)) == tile, tile);
+  cv::Mat result = output(tile);
+  return filter_tile(chain, input, tile, result, options);
+}
+
+Result<void> filter_tile(const Chain& chain, const cv::Mat& input, const cv::Rect& tile,
+                         cv::Mat& result, const TileOptions& options) {
   CRASHWORTHY_CHECK(is_image(input) && !input.isSubmatrix(), input.type(), input.rows, input.cols);
-  CRASHWORTHY_CHECK(output.size() == input.size() &&
-                        output.type() == CV_8UC(chain.output_channels(input.channels())),
-                    output.type(), output.rows, output.cols);
   CRASHWORTHY_CHECK(!tile.empty() && (tile & cv::Rect(0, 0, input.cols, input.rows)) == tile, tile);
+  CRASHWORTHY_CHECK(result.size() == tile.size() &&
+                        result.type() == CV_8UC(chain.output_channels(input.channels())),
+                    result.type(), result.rows, result.cols);
   return guard_opencv("run " + chain.text() + " on a tile", [&]() -> Result<void> {
-    cv::parallel_for_(cv::Range(0, 1), TileBody(chain, input, tile, output, options));
+    cv::parallel_for_(cv::Range(0, 1), TileBody(chain, input, tile, result, options));
     return {};
   });
 }

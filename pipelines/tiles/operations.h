@@ -112,6 +112,10 @@ struct TileOptions {
 Result<void> run_tile(const Chain& chain, const cv::Mat& input, const cv::Rect& tile,
                       cv::Mat& output, const TileOptions& options = {});
 
+// The same into a Mat of its own, `result`, of the tile's size.
+Result<void> filter_tile(const Chain& chain, const cv::Mat& input, const cv::Rect& tile,
+                         cv::Mat& result, const TileOptions& options = {});
+
 // The last step over a whole output, once: the hysteresis of canny, in place. Nothing for other
 // chains.
 void finish(const Chain& chain, cv::Mat& output);

@@ -20,9 +20,10 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kTrial = 4096;  // A disk without room for so much is full.
 
+// Of a symbolic link, its own: a rename replaces the link.
 std::uint64_t inode_of(const fs::path& path) {
   struct stat info {};
-  return ::stat(path.c_str(), &info) == 0 ? info.st_ino : 0;
+  return ::lstat(path.c_str(), &info) == 0 ? info.st_ino : 0;
 }
 
 Result<void> write_new(const fs::path& path, std::string_view bytes) {
@@ -57,26 +58,28 @@ fs::path OutputDirectory::map(std::uint64_t item) const {
 }
 
 Result<void> OutputDirectory::write(std::uint64_t item, const std::string& name,
-                                    std::string_view bytes,
-                                    std::atomic<std::uint64_t>& inode) const {
+                                    std::string_view bytes, std::uint64_t replaced) const {
   if (auto written = write_new(part(item), bytes); !written) return written.error();
-  return publish(item, name, inode);
+  return publish(item, name, replaced);
 }
 
 Result<void> OutputDirectory::publish(std::uint64_t item, const std::string& name,
-                                      std::atomic<std::uint64_t>& inode) const {
+                                      std::uint64_t replaced) const {
   const fs::path from = part(item);
-  const std::uint64_t number = inode_of(from);
-  if (number == 0 && published(name, inode.load())) return {};
-  inode.store(number);
+  if (inode_of(from) == 0 && published(name, replaced)) return {};
   if (::rename(from.c_str(), (path_ / name).c_str()) == 0) return {};
   const int failure = errno;
   ::unlink(from.c_str());
   return system_error("rename '" + from.string() + "' to '" + name + "'", failure);
 }
 
-bool OutputDirectory::published(const std::string& name, std::uint64_t inode) const {
-  return inode != 0 && inode_of(path_ / name) == inode;
+std::uint64_t OutputDirectory::holder(const std::string& name) const {
+  return inode_of(path_ / name);
+}
+
+bool OutputDirectory::published(const std::string& name, std::uint64_t replaced) const {
+  const std::uint64_t now = holder(name);
+  return now != 0 && now != replaced;
 }
 
 void OutputDirectory::discard(std::uint64_t item) const {

@@ -1,7 +1,6 @@
 // The output directory: a result lies there under its final name whole, or not at all.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -30,16 +29,23 @@ class OutputDirectory {
   // Where the tiles of an item lie that are no result yet.
   std::filesystem::path map(std::uint64_t item) const;
 
-  // Writes part(item) and publishes it as `name`. `inode` becomes the inode of the part before it
-  // is renamed. On failure the part is gone and `name` is as it was.
+  // The inode of what has the name now, 0 for nothing. Asked before anybody may publish under that
+  // name, it tells for certain, after the death of who was to, whether the rename has happened: see
+  // published().
+  std::uint64_t holder(const std::string& name) const;
+  // Whether `name` was published since its holder was `replaced`. Exact, for the part and what it
+  // replaces were there together and so have different inodes, nobody else gives or takes a name
+  // while a run uses the directory, and each name belongs to one item. Nobody has to tell of a
+  // rename in time, so nobody who is about to die is to be believed.
+  bool published(const std::string& name, std::uint64_t replaced) const;
+
+  // Writes part(item) and publishes it as `name`. On failure the part is gone and `name` is as it
+  // was.
   Result<void> write(std::uint64_t item, const std::string& name, std::string_view bytes,
-                     std::atomic<std::uint64_t>& inode) const;
+                     std::uint64_t replaced) const;
   // Publishes part(item) as it lies there. Done already (by one who died right after it), it does
   // nothing.
-  Result<void> publish(std::uint64_t item, const std::string& name,
-                       std::atomic<std::uint64_t>& inode) const;
-  // Whether the file of this inode (not 0) has become `name`.
-  bool published(const std::string& name, std::uint64_t inode) const;
+  Result<void> publish(std::uint64_t item, const std::string& name, std::uint64_t replaced) const;
 
   // Removes the item's temporary files.
   void discard(std::uint64_t item) const;

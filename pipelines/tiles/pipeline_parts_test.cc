@@ -9,9 +9,9 @@
 #include "harness/os/file.h"
 #include "harness/worker/executor.h"
 #include "pipelines/tiles/batches.h"
-#include "pipelines/tiles/frames.h"
 #include "pipelines/tiles/job_wire.h"
 #include "pipelines/tiles/output_directory.h"
+#include "pipelines/tiles/sizing.h"
 #include "pipelines/tiles/test_images.h"
 
 namespace crashworthy::tiles {
@@ -81,9 +81,11 @@ TEST(Batches, SuspectsGoAloneAndAtOnce) {
 }
 
 TEST(JobWire, GivesBackWhatItTook) {
-  const std::vector<ImagePlace> places =
-      unpack_places(pack(std::vector<ImagePlace>{{1, 2, 3, 4, 3, 1}, {9, 8, 7, 6, 1, 0}}));
+  const std::vector<ImagePlace> places = unpack_places(pack(std::vector<ImagePlace>{
+      {1, {2, 0, 3, 4}, {5, 0, 6, 7}, 8, 9, 10, 3, 1}, {9, {}, {}, 8, 7, 6, 1, 0}}));
   ASSERT_EQ(places.size(), 2u);
+  EXPECT_EQ(places[0].pixels.offset, 3u);
+  EXPECT_EQ(places[0].tiles.bytes, 7u);
   EXPECT_EQ(places[1].item, 9u);
   EXPECT_EQ(places[1].height, 6);
   EXPECT_EQ(places[0].mapped, 1u);
@@ -109,30 +111,82 @@ TEST(OutputDirectory, KnowsWhetherItsRenameHasHappened) {
   const auto directory = OutputDirectory::open(temporary / "out");
   ASSERT_TRUE(directory);
   std::ofstream(temporary / "out/a.png") << "of an earlier run";
-  std::atomic<std::uint64_t> inode{0};
-  EXPECT_FALSE(directory->published("a.png", inode.load()));
-  ASSERT_TRUE(directory->write(3, "a.png", "new", inode));
-  EXPECT_TRUE(directory->published("a.png", inode.load()));
-  EXPECT_EQ(read_file(temporary / "out/a.png").value(), "new");
-  // Who redoes a publication that has happened finds it done; one that has not happened fails.
-  EXPECT_TRUE(directory->publish(3, "a.png", inode));
-  EXPECT_FALSE(directory->publish(4, "b.png", inode));
-  EXPECT_FALSE(std::filesystem::exists(directory->part(3)));
+  for (const std::string name : {"a.png", "new.png"}) {
+    const std::uint64_t replaced = directory->holder(name);
+    EXPECT_EQ(replaced == 0, name == "new.png");
+    EXPECT_FALSE(directory->published(name, replaced));
+    std::ofstream(directory->part(3)) << "half";
+    EXPECT_FALSE(directory->published(name, replaced));
+    ASSERT_TRUE(directory->write(3, name, "new", replaced));
+    EXPECT_TRUE(directory->published(name, replaced));
+    EXPECT_EQ(read_file(temporary / ("out/" + name)).value(), "new");
+    // Who redoes a publication that has happened finds it done; one that has not happened fails.
+    EXPECT_TRUE(directory->publish(3, name, replaced));
+    EXPECT_FALSE(std::filesystem::exists(directory->part(3)));
+  }
+  EXPECT_FALSE(directory->publish(4, "b.png", 0));
+  EXPECT_FALSE(directory->publish(4, "a.png", directory->holder("a.png")));
 }
 
-TEST(Frames, GiveTheMemoryOfLargeImagesBack) {
-  constexpr int kSide = 4096;
-  auto frames = FrameSlots::create(1, 64 << 20);
-  ASSERT_TRUE(frames);
-  cv::Mat pixels = frames->input(0, kSide, kSide, 3);
-  pixels.setTo(7);
-  frames->inode(0).store(5);
-  frames->recycle(0, pixels.total() * 3);
-  EXPECT_EQ(cv::countNonZero(pixels.reshape(1)), 0) << "the pages are new ones";
-  EXPECT_EQ(frames->inode(0).load(), 0u);
-  pixels.setTo(7);
-  frames->recycle(0, 1000);
-  EXPECT_GT(cv::countNonZero(pixels.reshape(1)), 0) << "small ones stay warm";
+// The link is what has the name, not what it leads to.
+TEST(OutputDirectory, KnowsWhetherALinkWasReplaced) {
+  TemporaryDirectory temporary;
+  const auto directory = OutputDirectory::open(temporary / "out");
+  ASSERT_TRUE(directory);
+  std::ofstream(temporary / "elsewhere") << "kept";
+  for (const char* target : {"../elsewhere", "nowhere"}) {
+    std::filesystem::remove(temporary / "out/a.png");
+    std::filesystem::create_symlink(target, temporary / "out/a.png");
+    const std::uint64_t replaced = directory->holder("a.png");
+    EXPECT_NE(replaced, 0u);
+    ASSERT_TRUE(directory->write(1, "a.png", "new", replaced));
+    EXPECT_TRUE(directory->published("a.png", replaced));
+  }
+  EXPECT_EQ(read_file(temporary / "elsewhere").value(), "kept");
+}
+
+// ---- Sizes ----
+
+Settings settings_of(std::uint64_t frame_bytes, const TileSize& tile, const char* chain) {
+  Settings settings;
+  settings.frame_bytes = frame_bytes;
+  settings.tile = tile;
+  settings.chain = *Chain::parse(chain);
+  return settings;
+}
+
+TEST(Sizing, GivesSmallTilesMoreJobsForEachWorker) {
+  const auto sized = [](int side) { return size_up(settings_of(1 << 28, side, "gray")); };
+  EXPECT_EQ(sized(1).jobs_per_worker, 16);
+  EXPECT_EQ(sized(64).jobs_per_worker, 16);
+  EXPECT_EQ(sized(128).jobs_per_worker, 4);
+  EXPECT_EQ(sized(256).jobs_per_worker, 3);
+  EXPECT_EQ(sized(1 << 20).jobs_per_worker, 3);
+}
+
+// Whatever a frame may hold, cut into tiles that are not tiny.
+TEST(Sizing, HasRoomForTheTilesOfTheLargestImage) {
+  for (const std::uint64_t bytes :
+       {std::uint64_t{1} << 16, std::uint64_t{1} << 28, std::uint64_t{1} << 36}) {
+    for (const char* chain : {"gray", "sharpen"}) {
+      const std::uint64_t channels = std::string(chain) == "gray" ? 1 : 3;
+      for (const std::uint64_t side : {64, 100, 256, 5000}) {
+        const Sizing sizing = size_up(settings_of(bytes, static_cast<int>(side), chain));
+        // As many whole tiles as there are, and as many cut ones as a square has at two edges.
+        const std::uint64_t whole = bytes / (side * side * channels);
+        std::uint64_t edge = 0;
+        while (edge * edge < whole) ++edge;
+        EXPECT_LE((whole + 2 * edge + 1) * sizing.tile, sizing.tiles)
+            << bytes << " " << chain << " " << side;
+        EXPECT_LE(sizing.image + sizing.images + 2 * sizing.tiles, sizing.region);
+        EXPECT_LE(3 * sizing.image, sizing.region);
+      }
+    }
+  }
+}
+
+TEST(Sizing, TakesAFewGibibytesOfAddressesForEachWorker) {
+  EXPECT_LT(size_up(settings_of(1 << 28, 256, "sharpen")).region, std::uint64_t{3} << 30);
 }
 
 }  // namespace

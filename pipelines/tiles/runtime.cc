@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <new>
 
 #include <opencv2/core/utility.hpp>
@@ -68,6 +69,14 @@ void set_allocator_policy(const Settings& settings) {
   [[maybe_unused]] const char touched = room[0];
 }
 
+constexpr int kLeastSide = 64;  // More than any halo, so that all filters take their usual ways.
+constexpr int kMostSide = 256;
+
+cv::Size warm_up_size(const Settings& settings) {
+  return {std::clamp(settings.tile.width, kLeastSide, kMostSide),
+          std::clamp(settings.tile.height, kLeastSide, kMostSide)};
+}
+
 }  // namespace
 
 void set_up_process(const Settings& settings, const Probe& probe) {
@@ -81,17 +90,28 @@ void set_up_process(const Settings& settings, const Probe& probe) {
   cv::setNumThreads(1);
 }
 
-void warm_up(const Settings& settings) {
-  constexpr int kSide = 64;  // More than any halo, so that all filters take their usual ways.
-  const cv::Mat input(kSide, kSide, CV_8UC3, cv::Scalar::all(0));
-  cv::Mat output(kSide, kSide, CV_8UC(settings.chain.output_channels(3)));
+void warm_up(const Settings& settings, std::span<std::byte> output) {
+  const cv::Size size = warm_up_size(settings);
+  const cv::Mat input(size, CV_8UC3, cv::Scalar::all(0));
+  cv::Mat result(size, CV_8UC(settings.chain.output_channels(3)));
+  const bool fits = output.size() >= result.total() * result.elemSize();
+  if (fits) result = cv::Mat(size, result.type(), output.data());
   [[maybe_unused]] const auto done =
-      run_tile(settings.chain, input, cv::Rect(0, 0, kSide, kSide), output);
+      filter_tile(settings.chain, input, cv::Rect({0, 0}, size), result);
+  const cv::Mat picture = result(cv::Rect(0, 0, kLeastSide, kLeastSide)).clone();
   for (const OutputFormat format : {OutputFormat::kPng, OutputFormat::kJpeg}) {
-    const auto bytes = encode_image(format_extension(format), output);
+    const auto bytes = encode_image(format_extension(format), picture);
     if (bytes) [[maybe_unused]]
       const auto image = decode_image(*bytes);
   }
+}
+
+Job warm_up_job(const Settings& settings) {
+  Job job;
+  job.output_bytes = std::min<std::uint64_t>(std::uint64_t(warm_up_size(settings).area()) *
+                                                 std::uint64_t(settings.chain.output_channels(3)),
+                                             settings.frame_bytes);
+  return job;
 }
 
 CurrentJob::CurrentJob(const Job& job, const JobContext& context) { current = {&job, &context}; }

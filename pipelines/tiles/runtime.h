@@ -2,6 +2,9 @@
 // there is none.
 #pragma once
 
+#include <cstddef>
+#include <span>
+
 #include "harness/probe/probe.h"
 #include "harness/worker/executor.h"
 #include "pipelines/tiles/settings.h"
@@ -13,10 +16,14 @@ namespace crashworthy::tiles {
 // every failed operator new, as kError of the worker that it happens to.
 void set_up_process(const Settings& settings, const Probe& probe);
 
-// Runs each kind of OpenCV call once on a picture of a few pixels, so that what they load and
-// prepare for the first call exists before the workers are forked: a replacement then begins with
-// work.
-void warm_up(const Settings& settings);
+// Runs each kind of OpenCV call once on a made-up picture, as large as a tile may be up to a bound,
+// so that what they load, prepare and touch for the first call is there: in the coordinator before
+// the workers are forked, and in each of them before it counts as ready. A replacement then begins
+// with work. The tile goes to `output` if that is large enough.
+void warm_up(const Settings& settings, std::span<std::byte> output = {});
+
+// The job that does it: of kNoItem, without any effect.
+Job warm_up_job(const Settings& settings);
 
 // Names the job that this thread is executing, for the errors above.
 class CurrentJob {
