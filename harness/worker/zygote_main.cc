@@ -91,10 +91,14 @@ class ZygoteProcess {
       while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
     }
     workers_.clear();
-    // Each round may bring the children of those that the last one has killed.
+    // Each round may bring the children of those that the last one has killed. What our twin's
+    // workers leave behind comes to us once they and the twin are dead.
     constexpr int kRounds = 100;
-    for (int i = 0; i < kRounds && kill_adopted(); ++i) {
-      while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
+    for (int i = 0; i < kRounds && (kill_adopted() || twin_pid_ != 0); ++i) {
+      for (pid_t pid = 1; pid > 0;) {
+        pid = ::waitpid(-1, nullptr, WNOHANG);
+        if (pid == twin_pid_) twin_pid_ = 0;
+      }
       ::usleep(1000);
     }
     ::_exit(0);
