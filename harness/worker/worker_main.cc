@@ -38,7 +38,7 @@ class Worker {
   [[noreturn]] void run() {
     // What jobs fork ends with us, whoever else may be dead by then. What they start otherwise
     // (posix_spawn, and what that forks) comes to the zygote, and is ended there.
-    const int refused = ::pthread_atfork(nullptr, nullptr, end_with_parent);
+    const int refused = ::pthread_atfork(note_parent, nullptr, end_with_parent);
     CRASHWORTHY_CHECK(refused == 0, refused);
     memory_.unseal(number_);
     if (setup_.warm_up) warm_up(*setup_.warm_up);
@@ -55,7 +55,12 @@ class Worker {
   }
 
  private:
-  static void end_with_parent() { ::prctl(PR_SET_PDEATHSIG, SIGKILL); }
+  static void note_parent() { parent_ = ::getpid(); }
+  static void end_with_parent() {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // It may have died before the line above: then no signal will ever come.
+    if (::getppid() != parent_) ::_exit(0);
+  }
 
   void warm_up(const Job& job) {
     if (job.output_bytes > desk_.card.takeover_bytes.load()) return;
@@ -276,6 +281,8 @@ class Worker {
     JobOutput output;
     FrameRef frame;
   };
+
+  static inline std::atomic<pid_t> parent_{0};  // Of the next fork.
 
   const WorkerSetup& setup_;
   CellMemory& memory_;
