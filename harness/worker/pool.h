@@ -89,6 +89,8 @@ inline constexpr std::uint32_t kSpareWorker = 0xFFFFFFFF;
 
 // One thread uses a Pool, but for interrupt(). The destructor drops what is queued and ends every
 // process; they also end when the coordinator, the process that made the pool, does, however.
+// What jobs leave running ends with its worker: what they forked is killed as soon as the thread
+// that forked it ends, the rest by the worker's zygote.
 //
 // Deaths are proved, hung jobs killed and spares replaced inside wait(), and in submit() jobs are
 // handed out: a coordinator that stays away recovers late, but for what spares take over by

@@ -1,12 +1,16 @@
 #include "harness/worker/worker_main.h"
 
+#include <pthread.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <vector>
 
+#include "harness/os/check.h"
 #include "harness/os/clock.h"
 #include "harness/worker/futex.h"
 #include "harness/worker/run_job.h"
@@ -32,6 +36,10 @@ class Worker {
         next_completion_(first_completion_) {}
 
   [[noreturn]] void run() {
+    // What jobs fork ends with us, whoever else may be dead by then. What they start otherwise
+    // (posix_spawn, and what that forks) comes to the zygote, and is ended there.
+    const int refused = ::pthread_atfork(note_parent, nullptr, end_with_parent);
+    CRASHWORTHY_CHECK(refused == 0, refused);
     memory_.unseal(number_);
     if (setup_.warm_up) warm_up(*setup_.warm_up);
     take_guard(cell_);
@@ -48,6 +56,13 @@ class Worker {
   }
 
  private:
+  static void note_parent() { parent_ = ::getpid(); }
+  static void end_with_parent() {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // It may have died before the line above: then no signal will ever come.
+    if (::getppid() != parent_) ::_exit(0);
+  }
+
   void warm_up(const Job& job) {
     if (job.output_bytes > desk_.card.takeover_bytes.load()) return;
     const FrameRef frame = own_frame(job.output_bytes);
@@ -268,6 +283,8 @@ class Worker {
     JobOutput output;
     FrameRef frame;
   };
+
+  static inline std::atomic<pid_t> parent_{0};  // Of the next fork.
 
   const WorkerSetup& setup_;
   CellMemory& memory_;

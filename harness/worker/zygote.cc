@@ -272,9 +272,11 @@ void Zygotes::bury(std::size_t index, std::vector<ZygoteReport>& reports) {
       [[maybe_unused]] const auto reaped = reap(dead.pidfd.get());
     }
   }
-  dead = Zygote();
-  ++deaths_;
+  const bool was_there = std::exchange(dead, Zygote()).pid != 0;
   twin_refused_ = false;
+  if (!was_there)
+    return;  // Who was asked to fork it died before. Nobody had asked it for anything.
+  ++deaths_;
   ZygoteReport gone;
   gone.kind = Kind::kGone;
   gone.zygote = static_cast<std::uint32_t>(index);

@@ -54,12 +54,7 @@ class ZygoteProcess {
                                   pollfd{children_.get(), POLLIN, 0},
                                   pollfd{coordinator_.get(), POLLIN, 0}};
       if (::poll(polls.data(), polls.size(), -1) < 0) continue;  // By a signal.
-      if (polls[2].revents != 0) {
-        // Should the twin be stopped, it cannot see this itself.
-        if (twin_.valid()) [[maybe_unused]]
-          const auto sent = send_signal(twin_.get(), SIGKILL);
-        end();
-      }
+      if (polls[2].revents != 0) end_both();
       if (polls[1].revents != 0) reap_all();
       if (polls[0].revents != 0) take_requests();
     }
@@ -85,19 +80,47 @@ class ZygoteProcess {
     CRASHWORTHY_CHECK(children_.valid(), errno);
   }
 
+  // The coordinator is dead. Should the twin be stopped, it cannot see this itself. What the
+  // workers of a twin that we forked leave behind comes to us; the one that has forked us has to
+  // see to that itself, and is given the time.
+  [[noreturn]] void end_both() {
+    const bool is_child = twin_pid_ != 0;
+    if (is_child) kill_twin();
+    end_workers();
+    constexpr int kTwinPatienceMs = 500;
+    if (!is_child && twin_.valid()) {
+      wait_for_end(twin_.get(), kTwinPatienceMs);
+      kill_twin();
+    }
+    ::_exit(0);
+  }
+
+  void kill_twin() {
+    if (twin_.valid()) [[maybe_unused]]
+      const auto sent = send_signal(twin_.get(), SIGKILL);
+  }
+
   [[noreturn]] void end() {
+    end_workers();
+    ::_exit(0);
+  }
+
+  void end_workers() {
     for (const auto& [pid, child] : workers_) ::kill(pid, SIGKILL);
     for (const auto& [pid, child] : workers_) {
       while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
     }
     workers_.clear();
-    // Each round may bring the children of those that the last one has killed.
+    // Each round may bring the children of those that the last one has killed. What our twin's
+    // workers leave behind comes to us once they and the twin are dead.
     constexpr int kRounds = 100;
-    for (int i = 0; i < kRounds && kill_adopted(); ++i) {
-      while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
+    for (int i = 0; i < kRounds && (kill_adopted() || twin_pid_ != 0); ++i) {
+      for (pid_t pid = 1; pid > 0;) {
+        pid = ::waitpid(-1, nullptr, WNOHANG);
+        if (pid == twin_pid_) twin_pid_ = 0;
+      }
       ::usleep(1000);
     }
-    ::_exit(0);
   }
 
   // Waits for room: the coordinator reads soon, or is dead, and then so is the socket.
