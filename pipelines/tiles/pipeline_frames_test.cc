@@ -291,12 +291,13 @@ class OneImageAtATime : public Executor {
  public:
   explicit OneImageAtATime(std::unique_ptr<Executor> executor) : executor_(std::move(executor)) {}
   Frame allocate_frame(std::size_t bytes) override { return executor_->allocate_frame(bytes); }
-  void submit(Job job) override {
+  std::uint64_t submit(Job job) override {
     if (job.part == kPartRead) {
       reads_.push_back(std::move(job));
     } else {
       executor_->submit(std::move(job));
     }
+    return 0;  // The pipeline knows its jobs by item and part.
   }
   Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override {
     if (!std::exchange(busy_, true)) {
@@ -310,6 +311,7 @@ class OneImageAtATime : public Executor {
     return results;
   }
   std::size_t in_flight() const override { return executor_->in_flight() + reads_.size(); }
+  std::size_t demand() const override { return executor_->demand(); }
 
  private:
   std::unique_ptr<Executor> executor_;
