@@ -169,6 +169,7 @@ class Worker {
     job_.item = order.item;
     job_.part = order.part;
     job_.output_bytes = order.output_bytes;
+    seal_last();
     setup_.frames->unseal(frame);
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
