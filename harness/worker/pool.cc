@@ -22,6 +22,8 @@ constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
 constexpr int kMaxDemand = 64;
 constexpr std::size_t kResultsAtOnce = 64;  // That wait() returns without growing its list.
+// So long at most, results come one after the other without a look at deaths and deadlines.
+constexpr std::int64_t kLookNs = 5'000'000;
 constexpr std::size_t kMaxRoom = std::size_t{1} << 40;  // For frames, of one process.
 // Cells beyond those of the workers and spares, for processes that are being taken down.
 constexpr std::size_t kDyingCells = 6;
@@ -87,6 +89,7 @@ WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe p
   const int most = options.max_attempts == 0 ? options.max_deaths
                                              : std::min(options.max_deaths, options.max_attempts);
   setup.max_take_over = static_cast<std::uint32_t>(most);
+  setup.spares = static_cast<std::uint32_t>(options.spares);
   setup.batch = static_cast<std::uint32_t>(options.batch);
   setup.spin = options.spin;
   return setup;
@@ -159,6 +162,7 @@ Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeou
       collect();
       dispatch();
     }
+    if (looks_due() && results_ready()) look(0);  // Else the wait may come to it.
     if (results_ready()) return take_results();
     if (failure_) return *failure_;
     if (interrupted_.exchange(false) || expired) return std::vector<JobResult>();
@@ -435,26 +439,36 @@ bool WorkerPool::spin_for_news() {
   return false;
 }
 
-// Sleeps until there may be something to do, at most until `until_ns`, and does what is not in the
-// rings: reports of the zygotes, the dead, the hung.
+// Sleeps, in look(), until there may be something to do, at most until `until_ns`, and does what is
+// not in the rings: reports of the zygotes, the dead, the hung.
 void WorkerPool::wait_for_news(std::int64_t until_ns) {
   const bool again = refill_at_ns_ != 0 && now_ns() >= refill_at_ns_;
   refill();
   if (again) take_reports();  // Zygotes, too.
-  if (failure_ || spin_for_news()) return;
+  if (failure_) return;
+  const bool news = spin_for_news();
+  if (!news || looks_due()) look(news ? 0 : until_ns);
+}
+
+// Whether it is time to look at what is not in the rings, although there is news in them.
+bool WorkerPool::looks_due() const { return !failure_ && now_ns() - looked_ns_ >= kLookNs; }
+
+void WorkerPool::look(std::int64_t until_ns) {
   std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.get(), POLLIN, 0}};
   const auto sockets = zygotes_.sockets();
   for (std::size_t i = 0; i < sockets.size(); ++i) polls[1 + i] = {sockets[i], POLLIN, 0};
   until_ns = std::min(until_ns, next_deadline());
   look_for_gaps();
   fall_asleep(memory_.board().coordinator_sleeps);
-  if (!collect() && !look_for_the_dead()) {
-    const std::int64_t left = std::max<std::int64_t>(until_ns - now_ns(), 0);
-    const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
-    // Interrupted, or out of memory for a moment: then the caller comes again.
-    if (::ppoll(polls.data(), polls.size(), until_ns == kNever ? nullptr : &timeout, nullptr) < 0) {
-      for (pollfd& poll : polls) poll.revents = 0;
-    }
+  // What the zygotes have told is taken in any case, before they are judged by their silence.
+  if (collect() || look_for_the_dead()) until_ns = 0;
+  const std::int64_t left = std::max<std::int64_t>(until_ns - now_ns(), 0);
+  const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
+  // Interrupted, or out of memory for a moment: then the caller comes again.
+  const bool polled =
+      ::ppoll(polls.data(), polls.size(), until_ns == kNever ? nullptr : &timeout, nullptr) >= 0;
+  if (!polled) {
+    for (pollfd& poll : polls) poll.revents = 0;
   }
   wake_up(memory_.board().coordinator_sleeps);
   if (polls[0].revents != 0) {
@@ -465,7 +479,8 @@ void WorkerPool::wait_for_news(std::int64_t until_ns) {
   look_for_the_dead();
   if (polls[1].revents != 0 || polls[2].revents != 0) take_reports();
   if (limbo_ > 0) check_orphans();
-  if (!failure_) kill_hung(now_ns());
+  if (!failure_ && polled) kill_hung(now_ns());
+  looked_ns_ = now_ns();
 }
 
 }  // namespace crashworthy

@@ -182,12 +182,15 @@ TEST(PoolEndurance, LosesNothingOverManyDeathsAndStaysFlat) {
   EXPECT_EQ(tally.doubled, 0u);
   EXPECT_EQ(tally.corrupt, 0u);
   EXPECT_EQ(tally.innocent, 0u);
+  EXPECT_EQ(statistics.zygote_deaths, striker.zygotes());
   EXPECT_EQ(statistics.nonsense, 0u);
   EXPECT_EQ(end.descriptors, tenth.descriptors);
   EXPECT_EQ(end.processes, tenth.processes);
   EXPECT_EQ(end.processes, 7u);  // 3 workers, 2 spares, 2 zygotes.
   EXPECT_EQ(end.zombies, 0u);
+#if !defined(__SANITIZE_ADDRESS__)  // It keeps what was freed for a while.
   EXPECT_LE(end.resident_kib, tenth.resident_kib + tenth.resident_kib / 10 + 2048);
+#endif
   EXPECT_LE(end.shared_kib, tenth.shared_kib + tenth.shared_kib / 4);
   pool.reset();
   EXPECT_TRUE(childless());
@@ -240,7 +243,8 @@ TEST(PoolEndurance, SurvivesAStormOfKills) {
   options.frame_bytes = 1 << 20;
   auto pool = make_worker_pool(options, work, Probe()).value();
   for (std::size_t i = 0; i < 2; ++i) counters[10 + i] = pool->zygotes()[i];
-  Results results;
+  std::vector<std::uint8_t> seen;
+  std::uint64_t doubled = 0;
   std::uint64_t submitted = 0;
   std::uint64_t corrupt = 0;
   const std::int64_t before = now_ns();
@@ -253,18 +257,19 @@ TEST(PoolEndurance, SurvivesAStormOfKills) {
     auto came = pool->wait(20'000ms);
     ASSERT_TRUE(came) << came.error().message;
     ASSERT_FALSE(came->empty()) << pool->in_flight() << " items never came back";
-    for (JobResult& result : *came) {
+    seen.resize(submitted);
+    for (const JobResult& result : *came) {
       corrupt += !golden(result);
-      result.frame = Frame();
-      result.job.inputs.clear();
+      doubled += seen[result.job.item]++ != 0;
     }
-    test::collect(std::move(*came), results);
     elapsed = now_ns() - before;
     if (elapsed >= length_ns) counters[0] = 2;
   }
   ::waitpid(killer, nullptr, 0);
-  EXPECT_EQ(results.size(), submitted);
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), 0), 0) << "lost";
+  EXPECT_EQ(doubled, 0u);
   EXPECT_EQ(corrupt, 0u);
+  EXPECT_EQ(pool->statistics().zygote_deaths, 0u);
   const PoolStatistics statistics = pool->statistics();
   std::printf("%d kills in %.1f s (%.0f/s), %lu items, %lu taken over, %lu rejected\n",
               counters[1].load(), static_cast<double>(length_ns) * 1e-9,
@@ -329,6 +334,7 @@ void try_poison(PoolOptions options, int rounds) {
   Results results;
   EXPECT_FALSE(finish(*under.pool, results).has_value());
   ASSERT_EQ(results.size(), count);
+  EXPECT_EQ(under.pool->statistics().zygote_deaths, 0u) << "then innocent workers were killed";
   for (const auto& [key, result] : results) {
     const std::uint64_t kind = key.first % 10;
     const int times = kind == 3 ? options.max_deaths : kind == 7 ? 4 : 1;
@@ -514,7 +520,7 @@ TEST(PoolEndurance, AHeartbeatAndADeadlineAreToldApart) {
   EXPECT_FALSE(finish(*under.pool, results).has_value());
   ASSERT_EQ(results.size(), 6u);
   EXPECT_EQ(results.at({1, 0}).outcome, JobOutcome::kFailed);
-  EXPECT_THAT(results.at({1, 0}).output.message, HasSubstr("heartbeat of 150 ms"));
+  EXPECT_THAT(results.at({1, 0}).output.message, HasSubstr("no heartbeat for 150 ms"));
   EXPECT_EQ(results.at({2, 0}).outcome, JobOutcome::kDone);
   EXPECT_EQ(results.at({2, 0}).attempts, 1u);
   EXPECT_EQ(results.at({3, 0}).outcome, JobOutcome::kFailed);

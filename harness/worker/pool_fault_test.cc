@@ -343,7 +343,7 @@ TEST_F(PoolFaults, KilledAtRandomMomentsItLosesNothing) {
   auto pool = make_worker_pool(
       options,
       [](const Job& given, const JobContext&) {
-        const std::int64_t until = now_ns() + static_cast<std::int64_t>(given.item % 10) * 50'000;
+        const std::int64_t until = now_ns() + static_cast<std::int64_t>(given.item % 10) * 200'000;
         while (now_ns() < until) continue;
         return JobOutput{done_text(given), {}, {}};
       },

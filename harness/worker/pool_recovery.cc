@@ -501,8 +501,11 @@ void WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
   for (const Process& holder : processes_) {
     for (const Held& held : holder.held) {
       if (&holder == &process || !begun(process, held)) continue;
+      const bool took_over = held.source != process.cell;
+      if (took_over && process.settled) continue;  // It took nothing over, whatever its lease says.
+      if (took_over) forbid_take_over(memory_.desk(held.source).card.generation);  // No third one.
       count(process, held.ticket);
-      const bool alone = held.source != process.cell || ledger_.alone(held.ticket);
+      const bool alone = took_over || ledger_.alone(held.ticket);
       if (guilt_of(process, status, ledger_.job(held.ticket)) != Guilt::kNone) {
         ledger_.charge(held.ticket, alone, options_.max_deaths);
       }
@@ -529,6 +532,7 @@ bool WorkerPool::give_back(const Process& heir, Held& held) {
   Process& before = processes_[held.source];
   if (before.state != State::kEnding || before.generation != held.source_generation) return false;
   ledger_.take_back(held.ticket, false);
+  forbid_take_over(memory_.desk(before.cell).card.generation);  // No third one.
   ledger_.lend(held.ticket, {before.cell, before.generation, held.position});
   before.held.push_front(std::move(held));
   return true;

@@ -239,6 +239,16 @@ class Worker {
     return false;
   }
 
+  // Whether another spare, which guarded the cell before us, has taken over already, even if it has
+  // died of it. Of two at once neither goes on: then the job waits for the proof.
+  bool has_other_heir(std::uint32_t source, std::uint64_t executing) const {
+    for (std::uint32_t other = 0; other < memory_.cells(); ++other) {
+      if (other == number_ || other == source) continue;
+      if (executes(memory_.cell(other).lease, source, executing - 1)) return true;
+    }
+    return false;
+  }
+
   // The process in the guarded cell seems to have died: what it was executing is executed again,
   // here and now. Only the coordinator decides whether that counts.
   void take_over(std::uint64_t guarded) {
@@ -266,6 +276,11 @@ class Worker {
       return call_coordinator();
     }
     begin_lease(cell_.lease, source, executing - 1, now_ns());
+    if (setup_.spares > 1 && has_other_heir(source, executing)) {
+      end_lease(cell_.lease, number_);
+      publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
+      return call_coordinator();
+    }
     if (!may_take_over(cell_.lease, number_, card.generation, generation)) {
       publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
       return call_coordinator();

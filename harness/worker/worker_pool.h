@@ -1,7 +1,7 @@
 // WorkerPool: the coordinator. Private to this directory; users see pool.h.
 //
 // pool.cc hands out and takes in; pool_recovery.cc has what follows a death; pool_guard.cc who
-// watches whom. It sleeps in one place, wait_for_news(), and wakes for the doorbell, the zygotes'
+// watches whom. It sleeps in one place, look(), and wakes for the doorbell, the zygotes'
 // sockets and the next deadline, never by the clock alone.
 #pragma once
 
@@ -159,6 +159,8 @@ class WorkerPool final : public Pool {
   std::vector<JobResult> take_results();
   void look_for_gaps();
   void wait_for_news(std::int64_t until_ns);
+  bool looks_due() const;
+  void look(std::int64_t until_ns);
   bool spin_for_news();
 
   // pool_recovery.cc: processes that start, die and hang.
@@ -243,6 +245,7 @@ class WorkerPool final : public Pool {
   std::string last_death_;
   std::optional<Error> failure_;  // Set once: no job runs any more.
   std::atomic<bool> interrupted_{false};
+  std::int64_t looked_ns_ = 0;
   Zygotes zygotes_;  // Last: its destructor ends all processes.
 };
 
