@@ -251,6 +251,18 @@ bool CellMemory::has_gap(std::size_t cell, std::uint64_t position, std::size_t c
   return false;
 }
 
+void CellMemory::touch_all() const {
+  const auto touch = [](const void* first, std::size_t bytes) {
+    const auto* byte = static_cast<const volatile std::byte*>(first);
+    for (std::size_t i = 0; i < bytes; i += kPage) [[maybe_unused]]
+      const std::byte read = byte[i];
+  };
+  for (std::size_t index = 0; index < cells_; ++index) {
+    touch(&cell(index), sizeof(Cell));
+    touch(&desk(index), sizeof(Desk) + ring_ * sizeof(Record));
+  }
+}
+
 void CellMemory::seal_all() {
   desks_.close_descriptor();
   memory_.close_descriptor();

@@ -151,6 +151,9 @@ class CellMemory {
   // earlier one is not.
   bool has_gap(std::size_t cell, std::uint64_t position, std::size_t count) const;
 
+  // In a worker process: maps what it may have to read in a hurry, of every cell: its guard and
+  // lease, and the records of its orders.
+  void touch_all() const;
   // In a worker process: makes all of it read-only for it, but for its own cell. A bug if the
   // kernel refuses.
   void seal_all();

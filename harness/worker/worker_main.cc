@@ -42,6 +42,7 @@ class Worker {
     CRASHWORTHY_CHECK(refused == 0, refused);
     memory_.unseal(number_);
     if (setup_.warm_up) warm_up(*setup_.warm_up);
+    memory_.touch_all();
     take_guard(cell_);
     publish({CompletionKind::kReady}, {});
     call_coordinator();
@@ -49,7 +50,6 @@ class Worker {
       const std::uint32_t signal = desk_.signal.load(std::memory_order_seq_cst);
       if (take_order()) continue;
       flush();
-      seal_last();
       if (spin(signal)) continue;
       sleep(signal);
     }
@@ -169,8 +169,7 @@ class Worker {
     job_.item = order.item;
     job_.part = order.part;
     job_.output_bytes = order.output_bytes;
-    seal_last();
-    setup_.frames->unseal(frame);
+    use(frame);
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
     Completion completion{CompletionKind::kJob,
@@ -195,10 +194,16 @@ class Worker {
     }
   }
 
-  // Once a result is told, its frame must not be written by what is executed next. Telling comes
-  // first: somebody waits for it.
-  void seal_last() {
+  // Makes the frame writable, and the last one no longer: once a result is told, its frame must not
+  // be written by what is executed next. Until then nothing is executed here, so there is time;
+  // somebody waits for the result, and often the next one goes to the same place.
+  void use(const FrameRef& frame) {
+    if (frame.region == unsealed_.region && frame.offset == unsealed_.offset &&
+        frame.bytes == unsealed_.bytes) {
+      return;
+    }
     setup_.frames->seal(unsealed_);
+    setup_.frames->unseal(frame);
     unsealed_ = FrameRef();
   }
 
