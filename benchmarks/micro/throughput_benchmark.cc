@@ -39,6 +39,7 @@ struct Settings {
   int tile = 256;
   Filters filters = Filters::kLight;
   int workers = 2;
+  bool keys = true;
   std::uint64_t seed = 1;
 };
 
@@ -102,7 +103,7 @@ class Filtering {
     return static_cast<double>(now_ns() - before) / tiles;
   }
 
-  static int demand_of(const Settings& settings) { return settings.tile < kSmallTile ? 32 : 2; }
+  static int demand_of(const Settings& settings) { return settings.tile < kSmallTile ? 8 : 4; }
 
  private:
   void submit(int number) {
@@ -127,7 +128,8 @@ std::unique_ptr<Executor> make_pool(const Settings& settings, const JobFunction&
   PoolOptions options;
   options.workers = settings.workers;
   options.max_demand = Filtering::demand_of(settings);
-  options.batch = settings.tile < kSmallTile ? 8 : 1;
+  options.batch = settings.tile < kSmallTile && !settings.keys ? 8 : 1;
+  options.protection_keys = settings.keys;
   options.output_bytes =
       static_cast<std::size_t>(settings.tile) * static_cast<std::size_t>(settings.tile);
   options.frame_bytes = kImageSide * kImageSide * 3 + 256 * (options.output_bytes + 8192);
@@ -181,6 +183,8 @@ int main(int argc, char** argv) {
       ->transform(CLI::CheckedTransformer(kinds).description(""));
   app.add_option("--workers", settings.workers, "Of the pool, and threads")
       ->check(CLI::Range(1, 64));
+  app.add_flag("!--no-keys", settings.keys,
+               "Protect frames by system calls, not by the CPU's keys");
   app.add_option("--seed", settings.seed, "Of the order within the rounds");
   app.add_flag("--json", json, "Print JSON");
   app.footer("Exit codes: 0 measured, 5 it could not be, 64 wrong usage.");

@@ -254,8 +254,7 @@ bool CellMemory::has_gap(std::size_t cell, std::uint64_t position, std::size_t c
 void CellMemory::touch_all() const {
   const auto touch = [](const void* first, std::size_t bytes) {
     const auto* byte = static_cast<const volatile std::byte*>(first);
-    for (std::size_t i = 0; i < bytes; i += kPage) [[maybe_unused]]
-      const std::byte read = byte[i];
+    for (std::size_t i = 0; i < bytes; i += kPage) [[maybe_unused]] const std::byte read = byte[i];
   };
   for (std::size_t index = 0; index < cells_; ++index) {
     touch(&cell(index), sizeof(Cell));

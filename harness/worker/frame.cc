@@ -42,15 +42,30 @@ std::byte* Frame::data() const {
 
 FrameRef Frame::ref() const { return owner_ ? owner_->ref : FrameRef{}; }
 
-FrameArena::FrameArena(SharedMemory memory, std::size_t regions, std::size_t region_bytes)
-    : memory_(std::move(memory)), region_bytes_(region_bytes), free_(regions) {
-  for (Extents& extents : free_) extents.emplace(0, region_bytes);
+FrameArena::FrameArena(SharedMemory memory, std::size_t regions, std::size_t region_bytes,
+                       std::size_t bank_bytes)
+    : memory_(std::move(memory)),
+      region_bytes_(region_bytes),
+      free_(regions),
+      free_banks_(regions),
+      bank_bytes_(bank_bytes) {
+  const std::size_t banks = kBanks * bank_bytes;
+  for (Extents& extents : free_) extents.emplace(banks, region_bytes - banks);
+  for (auto& free : free_banks_) {
+    if (bank_bytes > 0) free.set();
+  }
 }
 
 Result<std::shared_ptr<FrameArena>> FrameArena::create(std::size_t regions,
-                                                       std::size_t region_bytes) {
-  const std::size_t rounded = whole_pages(region_bytes);
+                                                       std::size_t region_bytes,
+                                                       std::size_t bank_bytes) {
   constexpr std::size_t kMost = std::size_t{1} << 62;  // More than any machine can map.
+  const std::size_t bank = whole_pages(bank_bytes);
+  if (region_bytes > kMost || bank > kMost / (2 * kBanks)) {
+    return system_error("size shared memory for frames", EFBIG);
+  }
+  region_bytes += kBanks * bank;
+  const std::size_t rounded = whole_pages(region_bytes);
   if (rounded < region_bytes || rounded > kMost / std::max<std::size_t>(regions, 1)) {
     return system_error("size shared memory for frames", EFBIG);
   }
@@ -59,7 +74,7 @@ Result<std::shared_ptr<FrameArena>> FrameArena::create(std::size_t regions,
   // A core dump reads all that is mapped, and what is read of a memfd takes memory from then on:
   // the death of one worker would fill the whole arena. Should it be refused, we are no worse off.
   ::madvise(memory->data(), memory->size(), MADV_DONTDUMP);
-  return std::shared_ptr<FrameArena>(new FrameArena(*std::move(memory), regions, rounded));
+  return std::shared_ptr<FrameArena>(new FrameArena(*std::move(memory), regions, rounded, bank));
 }
 
 Frame FrameArena::allocate(std::uint32_t region, std::size_t bytes) {
@@ -73,10 +88,27 @@ Frame FrameArena::allocate(std::uint32_t region, std::size_t bytes) {
     if (room < length) continue;
     extents.erase(extent);
     if (room > length) extents.emplace(offset + length, room - length);
-    return Frame(
-        std::make_shared<Frame::Owner>(shared_from_this(), FrameRef{region, 0, offset, bytes}));
+    return hold(region, offset, bytes);
   }
   return {};
+}
+
+Frame FrameArena::hold(std::uint32_t region, std::uint64_t offset, std::size_t bytes) {
+  return Frame(
+      std::make_shared<Frame::Owner>(shared_from_this(), FrameRef{region, 0, offset, bytes}));
+}
+
+Frame FrameArena::allocate_output(std::uint32_t region, std::size_t bytes) {
+  if (bytes > 0 && extent_of(bytes) <= bank_bytes_) {
+    const std::lock_guard lock(mutex_);
+    auto& free = free_banks_.at(region);
+    for (std::size_t bank = 0; bank < kBanks; ++bank) {
+      if (!free.test(bank)) continue;
+      free.reset(bank);
+      return hold(region, bank * bank_bytes_, bytes);
+    }
+  }
+  return allocate(region, bytes);
 }
 
 void FrameArena::shrink(Frame& frame, std::size_t bytes) {
@@ -89,7 +121,8 @@ void FrameArena::shrink(Frame& frame, std::size_t bytes) {
   }
   const std::uint64_t kept = extent_of(bytes);
   const std::uint64_t length = extent_of(std::exchange(ref.bytes, bytes));
-  if (kept < length) release(ref.region, ref.offset + kept, length - kept);
+  const bool banked = ref.offset < kBanks * bank_bytes_;  // A bank has one frame, however small.
+  if (kept < length && !banked) release(ref.region, ref.offset + kept, length - kept);
 }
 
 void FrameArena::release(std::uint32_t region, std::uint64_t offset, std::uint64_t length) {
@@ -99,6 +132,10 @@ void FrameArena::release(std::uint32_t region, std::uint64_t offset, std::uint64
                 static_cast<off_t>(region * region_bytes_ + offset), static_cast<off_t>(length));
   }
   const std::lock_guard lock(mutex_);
+  if (offset < kBanks * bank_bytes_) {
+    free_banks_[region].set(offset / bank_bytes_);
+    return;
+  }
   Extents& extents = free_[region];
   const auto next = extents.lower_bound(offset);
   CRASHWORTHY_CHECK(next == extents.end() || offset + length <= next->first, region, offset);
@@ -137,7 +174,52 @@ void FrameArena::protect(const FrameRef& ref, int protection) const {
   CRASHWORTHY_CHECK(refused == 0, errno, ref.region, ref.offset, ref.bytes);
 }
 
-void FrameArena::unseal(const FrameRef& ref) const { protect(ref, PROT_READ | PROT_WRITE); }
-void FrameArena::seal(const FrameRef& ref) const { protect(ref, PROT_READ); }
+void FrameArena::unseal(const FrameRef& ref) const {
+  if (const auto key = key_of(ref)) {
+    ::pkey_set(*key, 0);
+  } else {
+    protect(ref, PROT_READ | PROT_WRITE);
+  }
+}
+
+void FrameArena::seal(const FrameRef& ref) const {
+  if (const auto key = key_of(ref)) {
+    ::pkey_set(*key, PKEY_DISABLE_WRITE);
+  } else {
+    protect(ref, PROT_READ);
+  }
+}
+
+// ---- Protection keys ----
+
+std::optional<int> FrameArena::key_of(const FrameRef& ref) const {
+  if (keys_.empty() || ref.bytes == 0 || ref.offset >= kBanks * bank_bytes_) return std::nullopt;
+  return keys_[ref.offset / bank_bytes_];
+}
+
+void FrameArena::use_keys(std::uint32_t region) {
+  if (bank_bytes_ == 0) return;
+  std::vector<int> keys;
+  for (std::size_t bank = 0; bank < kBanks; ++bank) {
+    const int key = ::pkey_alloc(0, PKEY_DISABLE_WRITE);
+    if (key < 0) break;
+    keys.push_back(key);
+  }
+  bool all = keys.size() == kBanks;
+  for (std::size_t bank = 0; all && bank < kBanks; ++bank) {
+    // The last page of a bank is its guard.
+    all = ::pkey_mprotect(at(region, bank * bank_bytes_), bank_bytes_ - kPage,
+                          PROT_READ | PROT_WRITE, keys[bank]) == 0;
+  }
+  if (all) {
+    keys_ = std::move(keys);
+    return;
+  }
+  // As if nothing had been; key 0 is what all memory has.
+  for (std::size_t bank = 0; bank < kBanks; ++bank) {
+    ::pkey_mprotect(at(region, bank * bank_bytes_), bank_bytes_ - kPage, PROT_READ, 0);
+  }
+  for (const int key : keys) ::pkey_free(key);
+}
 
 }  // namespace crashworthy

@@ -2,11 +2,13 @@
 // by name and are never copied.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -52,14 +54,21 @@ class Frame {
 // frames keep it alive.
 class FrameArena : public std::enable_shared_from_this<FrameArena> {
  public:
-  // `region_bytes` is rounded up to whole pages.
-  static Result<std::shared_ptr<FrameArena>> create(std::size_t regions, std::size_t region_bytes);
+  // Parts of a region that hold one frame at most, so that each can have a protection key.
+  static constexpr std::size_t kBanks = 12;
+
+  // Sizes are rounded up to whole pages. With `bank_bytes` each region has kBanks banks of that
+  // size in front of its `region_bytes`.
+  static Result<std::shared_ptr<FrameArena>> create(std::size_t regions, std::size_t region_bytes,
+                                                    std::size_t bank_bytes = 0);
 
   std::size_t region_bytes() const { return region_bytes_; }
 
   // The lowest free place of the region that has room for `bytes` (at least 1); an empty Frame when
   // there is none.
   Frame allocate(std::uint32_t region, std::size_t bytes);
+  // The same, in a free bank if it fits one.
+  Frame allocate_output(std::uint32_t region, std::size_t bytes);
   // Gives back what of `frame`, of which nobody else has a copy, lies beyond its first `bytes`
   // bytes; 0 gives back all.
   void shrink(Frame& frame, std::size_t bytes);
@@ -73,13 +82,21 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   void seal_all();
   void unseal(const FrameRef& ref) const;
   void seal(const FrameRef& ref) const;
+  // After seal_all(): from now on the banks of this region are opened and closed by protection keys
+  // (pkeys(7)), which takes no system call, but concerns the calling thread alone. Where there are
+  // none, nothing changes.
+  void use_keys(std::uint32_t region);
 
  private:
   friend class Frame;
   friend struct Frame::Owner;
   using Extents = std::map<std::uint64_t, std::uint64_t>;  // Offset and length, in bytes.
 
-  FrameArena(SharedMemory memory, std::size_t regions, std::size_t region_bytes);
+  FrameArena(SharedMemory memory, std::size_t regions, std::size_t region_bytes,
+             std::size_t bank_bytes);
+  Frame hold(std::uint32_t region, std::uint64_t offset, std::size_t bytes);
+  // Of the bank that the frame lies in; empty without keys.
+  std::optional<int> key_of(const FrameRef& ref) const;
   void release(std::uint32_t region, std::uint64_t offset, std::uint64_t length);
   std::byte* at(std::uint32_t region, std::uint64_t offset) const {
     return memory_.data() + region * region_bytes_ + offset;
@@ -88,8 +105,11 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
 
   SharedMemory memory_;
   const std::size_t region_bytes_;
-  std::mutex mutex_;           // Guards `free_`.
-  std::vector<Extents> free_;  // By region; neighbours are merged.
+  std::mutex mutex_;                             // Guards `free_`.
+  std::vector<Extents> free_;                    // By region; neighbours are merged.
+  std::vector<std::bitset<kBanks>> free_banks_;  // By region.
+  const std::size_t bank_bytes_;
+  std::vector<int> keys_;  // By bank, in a worker that uses them.
 };
 
 }  // namespace crashworthy

@@ -13,6 +13,8 @@
 #include <deque>
 #include <fstream>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "harness/os/random.h"
 
@@ -149,6 +151,75 @@ TEST(Frames, OnlyTheUnsealedOneCanBeWritten) {
   EXPECT_EQ(death_by_writing(*arena, mine.ref(), mine.data() - 1), SIGSEGV) << "the one before";
   EXPECT_EQ(death_by_writing(*arena, mine.ref(), before.data()), SIGSEGV);
   EXPECT_EQ(death_by_writing(*arena, mine.ref(), other.data()), SIGSEGV);
+}
+
+// ---- Banks ----
+
+TEST(Frames, ABankHoldsOneFrameAndIsFreeAgainWithIt) {
+  const auto arena = FrameArena::create(1, 8 * kPage, 3 * kPage).value();
+  std::vector<Frame> banked;
+  for (std::size_t i = 0; i < FrameArena::kBanks; ++i) {
+    banked.push_back(arena->allocate_output(0, 2 * kPage));
+    EXPECT_EQ(banked.back().ref().offset, i * 3 * kPage);
+  }
+  const std::uint64_t banks = FrameArena::kBanks * 3 * kPage;
+  EXPECT_EQ(arena->allocate_output(0, 1).ref().offset, banks) << "no bank is free";
+  EXPECT_EQ(arena->allocate(0, 1).ref().offset, banks) << "inputs take no bank";
+  arena->shrink(banked[3], 7);
+  EXPECT_EQ(banked[3].size(), 7u);
+  banked[3] = Frame();
+  EXPECT_EQ(arena->allocate_output(0, 2 * kPage + 1).ref().offset, banks) << "it fits no bank";
+  EXPECT_EQ(arena->allocate_output(0, 1).ref().offset, 3 * 3 * kPage);
+}
+
+// The signal that a child dies of, which runs `act` with the keys of region 0.
+template <typename Act>
+int death_with_keys(FrameArena& arena, const Act& act) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    arena.seal_all();
+    arena.use_keys(0);
+    act();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+// With keys, or without where there are none.
+TEST(Frames, OnlyAnOpenBankCanBeWritten) {
+  const auto arena = FrameArena::create(1, 8 * kPage, 3 * kPage).value();
+  const Frame open = arena->allocate_output(0, 2 * kPage);
+  const Frame shut = arena->allocate_output(0, 2 * kPage);
+  const Frame other = arena->allocate_output(0, 3 * kPage);  // In no bank.
+  const auto poke = [](std::byte* target) { *static_cast<volatile std::byte*>(target) = {}; };
+  const auto death = [&](const Frame& used, std::byte* target) {
+    return death_with_keys(*arena, [&] {
+      arena->unseal(used.ref());
+      poke(target);
+    });
+  };
+  EXPECT_EQ(death(open, open.data()), 0);
+  EXPECT_EQ(death(open, open.data() + open.size() - 1), 0);
+  EXPECT_EQ(death(open, open.data() + open.size()), SIGSEGV) << "its guard page";
+  EXPECT_EQ(death(open, shut.data()), SIGSEGV);
+  EXPECT_EQ(death(open, other.data()), SIGSEGV);
+  EXPECT_EQ(death(other, other.data()), 0);
+  EXPECT_EQ(death(other, open.data()), SIGSEGV);
+  const int after_sealing = death_with_keys(*arena, [&] {
+    arena->unseal(open.ref());
+    poke(open.data());
+    arena->seal(open.ref());
+    arena->unseal(shut.ref());
+    poke(open.data());
+  });
+  EXPECT_EQ(after_sealing, SIGSEGV);
+  const int in_a_thread = death_with_keys(*arena, [&] {
+    arena->unseal(open.ref());
+    std::thread([&] { poke(open.data()); }).join();
+  });
+  EXPECT_EQ(in_a_thread, 0) << "a thread that was started meanwhile";
 }
 
 }  // namespace

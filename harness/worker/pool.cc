@@ -24,7 +24,8 @@ constexpr int kMaxDemand = 64;
 constexpr std::size_t kResultsAtOnce = 64;  // That wait() returns without growing its list.
 // So long at most, results come one after the other without a look at deaths and deadlines.
 constexpr std::int64_t kLookNs = 5'000'000;
-constexpr std::size_t kMaxRoom = std::size_t{1} << 40;  // For frames, of one process.
+constexpr std::size_t kMostBanked = std::size_t{4} << 20;  // See PoolOptions::protection_keys.
+constexpr std::size_t kMaxRoom = std::size_t{1} << 40;     // For frames, of one process.
 // Cells beyond those of the workers and spares, for processes that are being taken down.
 constexpr std::size_t kDyingCells = 6;
 
@@ -90,6 +91,7 @@ WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe p
                                              : std::min(options.max_deaths, options.max_attempts);
   setup.max_take_over = static_cast<std::uint32_t>(most);
   setup.spares = static_cast<std::uint32_t>(options.spares);
+  setup.protection_keys = options.protection_keys;
   setup.batch = static_cast<std::uint32_t>(options.batch);
   setup.spin = options.spin;
   return setup;
@@ -107,7 +109,10 @@ Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& given, JobFunc
       CellMemory::create(cells, static_cast<std::size_t>(options.max_demand) + kRingSpace);
   if (!memory) return memory.error().with_context("make a worker pool");
   // A region holds a guard page for what is taken over, too.
-  auto frames = FrameArena::create(cells + 1, options.output_bytes + options.frame_bytes + 8192);
+  const std::size_t bank =
+      options.protection_keys ? std::min(options.output_bytes, kMostBanked) + 4096 : 0;
+  auto frames =
+      FrameArena::create(cells + 1, options.output_bytes + options.frame_bytes + 8192, bank);
   if (!frames) return frames.error().with_context("make the frames of a worker pool");
   UniqueFd doorbell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!doorbell.valid()) return system_error("make the doorbell of a worker pool", errno);
@@ -258,7 +263,7 @@ bool WorkerPool::hand_out(Process& process, Ticket ticket) {
   const Job& job = ledger_.job(ticket);
   Frame output;
   if (job.output_bytes > 0) {
-    output = frames_->allocate(region_of(process.cell), job.output_bytes);
+    output = frames_->allocate_output(region_of(process.cell), job.output_bytes);
     if (!output) return false;
   }
   const std::uint64_t position = process.next_order;

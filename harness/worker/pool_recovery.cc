@@ -156,7 +156,7 @@ Result<void> WorkerPool::start_process() {
   fresh.state = State::kStarting;
   fresh.born_ns = now_ns();
   if (options_.output_bytes > 0) {
-    fresh.takeover = frames_->allocate(region_of(fresh.cell), options_.output_bytes);
+    fresh.takeover = frames_->allocate_output(region_of(fresh.cell), options_.output_bytes);
   }
   memory_.reset(fresh.cell);
   CellCard& card = memory_.desk(fresh.cell).card;

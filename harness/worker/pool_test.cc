@@ -6,7 +6,11 @@
 #include <poll.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdlib>
+#include <deque>
+#include <span>
 #include <thread>
 
 #include "harness/worker/pool_test_util.h"
@@ -256,6 +260,45 @@ TEST(Pool, AJobWithoutRoomForItsOutputHoldsNobodyUp) {
   results.clear();
   EXPECT_FALSE(finish(*under.pool, results).has_value());
   EXPECT_EQ(results.at({1, 0}).frame.size(), kBytes);
+}
+
+// More outputs than banks, kept and let go, under crashes: with keys where the CPU has them.
+TEST(Pool, KeepsOutputsApartWithProtectionKeys) {
+  PoolOptions options = of(2, 1);
+  options.protection_keys = true;
+  options.max_demand = 4;
+  options.intensity = 1000;
+  options.output_bytes = 10'000;
+  options.frame_bytes = 1 << 20;
+  PoolUnderTest under(options, [](const Job& given, const JobContext& context) {
+    if (given.item % 50 == 7 && context.attempt == 1) std::abort();
+    for (std::byte& byte : context.output) byte = static_cast<std::byte>(given.item);
+    JobOutput output;
+    output.frame_bytes = context.output.size();
+    return output;
+  });
+  for (std::uint64_t i = 0; i < 300; ++i) {
+    Job made = job(i);
+    made.output_bytes = 5000 + i * 16;
+    under.pool->submit(std::move(made));
+  }
+  Results results;
+  std::deque<JobResult> kept;  // The last 30.
+  while (under.pool->in_flight() > 0) {
+    auto came = under.pool->wait(1000ms);
+    ASSERT_TRUE(came) << came.error().message;
+    for (JobResult& result : *came) kept.push_back(std::move(result));
+    for (; kept.size() > 30 || (under.pool->in_flight() == 0 && !kept.empty()); kept.pop_front()) {
+      const JobResult& result = kept.front();
+      ASSERT_EQ(result.frame.size(), result.job.output_bytes);
+      const std::span<const std::byte> bytes(result.frame.data(), result.frame.size());
+      EXPECT_TRUE(std::all_of(bytes.begin(), bytes.end(), [&result](std::byte byte) {
+        return byte == static_cast<std::byte>(result.job.item);
+      })) << result.job.item;
+      EXPECT_TRUE(results.emplace(std::pair{result.job.item, 0u}, JobResult()).second);
+    }
+  }
+  EXPECT_EQ(results.size(), 300u);
 }
 
 TEST(PoolDeathTest, TooLargeArgumentsAreABugOfTheCaller) {

@@ -41,6 +41,7 @@ class Worker {
     const int refused = ::pthread_atfork(note_parent, nullptr, end_with_parent);
     CRASHWORTHY_CHECK(refused == 0, refused);
     memory_.unseal(number_);
+    if (setup_.protection_keys) setup_.frames->use_keys(region_of(number_));
     if (setup_.warm_up) warm_up(*setup_.warm_up);
     memory_.touch_all();
     take_guard(cell_);

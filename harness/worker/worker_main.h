@@ -24,6 +24,7 @@ struct WorkerSetup {
   std::uint32_t min_demand = 1;
   std::uint32_t max_take_over = 2;  // The last attempt that may be taken over.
   std::uint32_t spares = 1;
+  bool protection_keys = false;
   std::uint32_t batch = 1;
   std::chrono::nanoseconds spin{0};
 };
