@@ -7,6 +7,7 @@
 // which the others sleep; it has memory of its own and is busy when it dies.
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,7 @@ class WakeSide {
     words_ = new (memory_.data()) Words();
     pid_ = ::fork();
     if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (std::uint32_t seen = 0;; seen = words_->call.load()) {
       while (words_->call.load() == seen) futex_wait(words_->call, seen);
       words_->woken_ns.store(now_ns());
@@ -87,6 +89,7 @@ class Burners {
     for (unsigned i = 0; i < count; ++i) {
       const pid_t pid = ::fork();
       if (pid == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (volatile std::uint64_t turns = 0;;) turns = turns + 1;
       }
       pids_.push_back(pid);

@@ -41,7 +41,7 @@ void set_up_process();
 // Blurs, greys and finds edges in `input`, of kTileBytes bytes, into the first third of `output`.
 void filter_tile(std::span<const std::byte> input, std::span<std::byte> output);
 
-// `attempt` counts from 1. Loads OpenCV's image codecs if that has not happened.
+// `attempt` counts from 1.
 void run_task(const RecoveryTask& task, std::uint32_t attempt, Stage& stage,
               std::span<const std::byte> input, std::span<std::byte> output);
 

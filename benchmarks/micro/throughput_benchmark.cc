@@ -29,7 +29,8 @@ using std::chrono::milliseconds;
 constexpr int kWarmUp = 2;
 constexpr int kImageSide = 2048;
 constexpr double kSampleNs = 150e6;  // About how long a sample lasts.
-// Below this a job is so short that it has to wait in a deep queue, and share its protection.
+// Below this a job is so short that it waits in a deeper queue and, without keys, shares its
+// protection.
 constexpr int kSmallTile = 128;
 
 enum class Filters { kLight, kHeavy };

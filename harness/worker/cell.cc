@@ -42,7 +42,7 @@ std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word);
 // alone: a copy of what another process has written is nothing.
 std::uint32_t checksum(std::size_t cell, std::uint64_t position, const Words& words,
                        std::string_view bytes, std::string_view message) {
-  const std::uint64_t place = (position << 16) ^ (cell + 1);  // At most kMaxCells.
+  const std::uint64_t place = (position << 16) ^ (cell + 1);  // A cell's number fits 16 bits.
   std::uint64_t sum =
       XXH3_64bits_withSeed(words.data() + 1, sizeof(std::uint64_t) * (kRecordWords - 1), place);
   if (!bytes.empty()) sum = XXH3_64bits_withSeed(bytes.data(), bytes.size(), sum);

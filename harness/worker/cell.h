@@ -30,7 +30,6 @@ inline constexpr std::size_t kRecordWords = 15;  // With the stamp, two cache li
 using Record = StampedRecord<std::atomic, kRecordWords>;
 
 inline constexpr std::size_t kMaxMessage = 1024;  // Of JobOutput::message; the rest is cut off.
-inline constexpr std::size_t kMaxCells = 1024;
 // Cells that one spare can guard: futex_waitv(2) takes 128 words, one of which calls the spare.
 inline constexpr std::size_t kMaxGuarded = 127;
 // Orders and completions in a ring: more than a worker is ever given, and its word that it is

@@ -41,8 +41,11 @@ inline constexpr std::size_t kMaxPayload = std::size_t{16} * 1024;
 struct JobOutput {
   std::string bytes;
   std::optional<FailureReason> failure;
-  std::string message;          // One line for people, when `failure` is set or the job is kLost.
-  std::size_t frame_bytes = 0;  // How much of JobContext::output is filled, from its beginning.
+  // One line for people, when `failure` is set or the job is kLost; cut after 1024 bytes.
+  std::string message;
+  // How much of JobContext::output is filled, from its beginning. More than its size is nonsense,
+  // of which the worker dies.
+  std::size_t frame_bytes = 0;
 };
 
 // Who executes a job, and with what; handed to the job function.
@@ -51,7 +54,8 @@ class JobContext {
   ProbeIdentity who;
   std::uint32_t attempt = 1;
   // The frame to be filled, of Job::output_bytes bytes; what was in it before is garbage. Only
-  // during the execution: after it, the worker cannot write there any more.
+  // during the execution: before its next job begins (with PoolOptions::batch: before it tells of
+  // the result), the worker loses the right to write there.
   std::span<std::byte> output;
   const FrameArena* frames = nullptr;
   std::atomic<std::uint64_t>* heartbeats = nullptr;

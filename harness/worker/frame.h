@@ -67,7 +67,7 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   // The lowest free place of the region that has room for `bytes` (at least 1); an empty Frame when
   // there is none.
   Frame allocate(std::uint32_t region, std::size_t bytes);
-  // The same, in a free bank if it fits one.
+  // The same, in a bank if it fits one and one is free.
   Frame allocate_output(std::uint32_t region, std::size_t bytes);
   // Gives back what of `frame`, of which nobody else has a copy, lies beyond its first `bytes`
   // bytes; 0 gives back all.
@@ -105,7 +105,7 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
 
   SharedMemory memory_;
   const std::size_t region_bytes_;
-  std::mutex mutex_;                             // Guards `free_`.
+  std::mutex mutex_;                             // Guards `free_` and `free_banks_`.
   std::vector<Extents> free_;                    // By region; neighbours are merged.
   std::vector<std::bitset<kBanks>> free_banks_;  // By region.
   const std::size_t bank_bytes_;

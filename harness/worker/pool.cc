@@ -21,6 +21,7 @@ namespace {
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 constexpr int kSpinsPerLook = 16;  // Between two looks at the clock.
 constexpr int kMaxDemand = 64;
+constexpr int kMaxWorkers = 256;
 constexpr std::size_t kResultsAtOnce = 64;  // That wait() returns without growing its list.
 // So long at most, results come one after the other without a look at deaths and deadlines.
 constexpr std::int64_t kLookNs = 5'000'000;
@@ -37,8 +38,7 @@ std::int64_t after(std::int64_t now, std::chrono::milliseconds timeout) {
 Result<void> check_counts(const PoolOptions& options) {
   if (options.workers < 1) return usage_error("a worker pool needs at least one worker");
   if (options.spares < 0) return usage_error("the number of spares is negative");
-  if (static_cast<std::size_t>(options.workers) > kMaxCells / 4 ||
-      static_cast<std::size_t>(options.spares) > kMaxCells / 4) {
+  if (options.workers > kMaxWorkers || options.spares > kMaxWorkers) {
     return usage_error("a worker pool has at most 256 workers and as many spares");
   }
   if (options.max_demand < 1) return usage_error("max_demand is less than one job a worker");
@@ -48,6 +48,10 @@ Result<void> check_counts(const PoolOptions& options) {
   }
   if (options.batch < 1 || options.batch > options.max_demand) {
     return usage_error("batch is not from 1 to max_demand");
+  }
+  if (options.batch > 1 && options.max_attempts > 0) {
+    return usage_error("max_attempts needs a batch of 1",
+                       "results that are held back are executed again, however often they were");
   }
   if (options.max_deaths < 2) {
     return usage_error("max_deaths is less than 2",
@@ -185,14 +189,17 @@ Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeo
     if (!came && all.empty()) return came.error();
     if (!came || came->empty()) break;  // Too late, or interrupted.
     std::move(came->begin(), came->end(), std::back_inserter(all));
+    if (now_ns() >= until || interrupted_.exchange(false)) break;
   }
   return all;
 }
 
 void WorkerPool::interrupt() {
+  const int before = errno;  // Of whoever a signal has interrupted.
   interrupted_.store(true);
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t ignored = ::write(doorbell_.get(), &one, sizeof one);
+  errno = before;
 }
 
 // ---- Handing out ----

@@ -37,12 +37,13 @@ struct PoolOptions {
   // max_demand; -1: half of it. With max_demand - 1 every result is told at once.
   int min_demand = -1;
   // Results that a worker may hold back to protect and tell them at once, for jobs of some
-  // microseconds with frames. What it held back when it dies is executed again.
+  // microseconds with frames. Until then their frames stay writable to the jobs that follow, and
+  // they count as not begun: when it dies they are executed again. Not with max_attempts.
   int batch = 1;
   // true: results come in the order of their jobs' submission.
   bool ordered = false;
 
-  // An item is poison after so many deaths by self-inflicted signals, the last of them retried
+  // A job is poison after so many deaths by self-inflicted signals, the last of them retried
   // alone; so at least 2. A unit of work killed as hung counts likewise, and ends as kFailed with
   // FailureReason::kDeadline when the last one was such.
   int max_deaths = 2;
@@ -55,20 +56,21 @@ struct PoolOptions {
   int intensity = 100;
   std::chrono::nanoseconds period = std::chrono::seconds(10);
   // A unit of work that takes longer is killed as hung; Job::deadline goes before it. A process
-  // that was stopped while it had none is killed when it does not become a worker within twice that
-  // (and a second). 0: none.
+  // without a job is killed when it takes longer than twice that to start (10 s at least) or to
+  // become a worker (1 s at least). 0: none.
   std::chrono::nanoseconds deadline = std::chrono::seconds(30);
   // One that does not call JobContext::heartbeat() for so long is killed as hung. 0: none.
   std::chrono::nanoseconds heartbeat{0};
 
   // The largest Job::output_bytes, and the room for frames of each worker beside it, and of the
-  // caller. Memory is taken only where it is touched.
+  // caller. Memory is taken only where it is touched. A frame takes whole pages, and one more.
   std::size_t output_bytes = 0;
   std::size_t frame_bytes = 0;
   // true: jobs fill their outputs in the thread that calls the job function, and in threads that it
   // starts meanwhile. Then outputs of up to 4 MB are protected by the CPU's protection keys, where
   // it has them, in place of two system calls, which cost a tile of 256 x 256 pixels a tenth of its
-  // time. Threads that were there before, as those of a library's pool, would die of writing.
+  // time. Threads that were there before, as those of a library's pool, and signal handlers would
+  // die of touching them.
   bool protection_keys = false;
 
   // A job that every process executes once before it counts as ready, so that its first real one

@@ -111,7 +111,8 @@ class Worker {
     if (count == 1) {
       futex_wait(desk_.signal, signal);
     } else {
-      futex_wait_any({waits.data(), count});
+      // Where a job has taken the right to wait for several: the proof will tell of deaths.
+      if (!futex_wait_any({waits.data(), count})) futex_wait(desk_.signal, signal);
     }
     wake_up(cell_.sleeps);
   }

@@ -150,7 +150,12 @@ Result<void> Zygotes::fork_first(std::size_t index) {
   made.ours = true;
   made.socket = std::move(sockets->ours);
   auto pidfd = open_pidfd(pid);
-  if (!pidfd) return pidfd.error();
+  if (!pidfd) {
+    ::kill(pid, SIGKILL);  // Our child, and not reaped: the pid is still its own.
+    ::waitpid(pid, nullptr, 0);
+    made = Zygote();
+    return pidfd.error();
+  }
   made.pidfd = *std::move(pidfd);
   return {};
 }
@@ -161,7 +166,17 @@ Result<void> Zygotes::boot() {
   ZygotePacket packet;
   UniqueFd none;
   pollfd ready{first.socket.get(), POLLIN, 0};
-  while (::poll(&ready, 1, -1) < 0 && errno == EINTR) continue;
+  constexpr int kPatienceMs = static_cast<int>(kPreparationNs / 1'000'000);
+  int answers = 0;
+  do {
+    answers = ::poll(&ready, 1, kPatienceMs);
+  } while (answers < 0 && errno == EINTR);
+  if (answers == 0) {
+    end();
+    return Error{ErrorKind::kTimeout, 0,
+                 "the zygote of the worker pool did not get ready within a minute",
+                 "the warm-up job runs there: does it end?"};
+  }
   first.ready = receive_packet(first.socket.get(), &packet, sizeof packet, none) == Packet::kWhole;
   if (!first.ready) {
     wait_for_end(first.pidfd.get(), -1);
@@ -276,7 +291,6 @@ void Zygotes::bury(std::size_t index, std::vector<ZygoteReport>& reports) {
   twin_refused_ = false;
   if (!was_there)
     return;  // Who was asked to fork it died before. Nobody had asked it for anything.
-  ++deaths_;
   ZygoteReport gone;
   gone.kind = Kind::kGone;
   gone.zygote = static_cast<std::uint32_t>(index);

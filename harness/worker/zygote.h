@@ -89,8 +89,6 @@ class Zygotes {
   std::int64_t silent_at() const;
 
   pid_t pid(std::size_t zygote) const { return zygotes_[zygote].pid; }  // 0: none.
-  // Deaths of zygotes so far.
-  std::uint64_t deaths() const { return deaths_; }
 
  private:
   struct Zygote {
@@ -113,7 +111,6 @@ class Zygotes {
 
   ZygoteBody body_;
   std::array<Zygote, kCount> zygotes_;
-  std::uint64_t deaths_ = 0;
   bool twin_refused_ = false;  // There was no room for a second one; not asked again for a while.
 };
 

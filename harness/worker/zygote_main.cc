@@ -213,10 +213,12 @@ class ZygoteProcess {
       if (pid <= 0) return;
       if (pid == twin_pid_) twin_pid_ = 0;
       const auto found = workers_.find(pid);
-      if (found == workers_.end()) continue;  // The twin, or what a worker left behind.
-      const Child child = found->second;
-      workers_.erase(found);
-      kill_adopted();
+      // The twin, or what a worker left behind.
+      const bool ours = found != workers_.end();
+      const Child child = ours ? found->second : Child{};
+      if (ours) workers_.erase(found);
+      kill_adopted();  // Each death may have brought us what the dead one had started.
+      if (!ours) continue;
       tell({static_cast<std::uint32_t>(Kind::kEnded), child.cell, child.generation, pid, raw});
     }
   }
