@@ -457,6 +457,7 @@ void WorkerPool::wait_for_news(std::int64_t until_ns) {
   const bool again = refill_at_ns_ != 0 && now_ns() >= refill_at_ns_;
   refill();
   if (again) take_reports();  // Zygotes, too.
+  if (zygotes_.lacks_twin() && refill_at_ns_ == 0) refill_later();
   if (failure_) return;
   const bool news = spin_for_news();
   if (!news || looks_due()) look(news ? 0 : until_ns);

@@ -191,7 +191,8 @@ TEST(PoolEndurance, LosesNothingOverManyDeathsAndStaysFlat) {
 #if !defined(__SANITIZE_ADDRESS__)  // It keeps what was freed for a while.
   EXPECT_LE(end.resident_kib, tenth.resident_kib + tenth.resident_kib / 10 + 2048);
 #endif
-  EXPECT_LE(end.shared_kib, tenth.shared_kib + tenth.shared_kib / 4);
+  // A leak would have the size of the frames of 900 000 items. More cells are in use at times.
+  EXPECT_LE(end.shared_kib, tenth.shared_kib + 1024);
   pool.reset();
   EXPECT_TRUE(childless());
 }

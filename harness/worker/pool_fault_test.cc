@@ -301,6 +301,13 @@ TEST_F(PoolFaults, SiblingsOfADeadWorkerKeepTheirProcesses) {
   under.reset();
 }
 
+// Long enough for a new worker to have a job now and then.
+#if defined(__SANITIZE_THREAD__)
+constexpr int kMostPauseUs = 40'000;
+#else
+constexpr int kMostPauseUs = 3'000;
+#endif
+
 // Kills random active workers at random moments; it follows them through the probe. Ends after
 // `kills`.
 [[noreturn]] void kill_workers(ProbeRing& ring, int kills, std::uint64_t seed) {
@@ -320,7 +327,7 @@ TEST_F(PoolFaults, SiblingsOfADeadWorkerKeepTheirProcesses) {
     }
   };
   for (int done = 0; done < kills;) {
-    ::usleep(static_cast<useconds_t>(random.below(3000)));
+    ::usleep(static_cast<useconds_t>(random.below(kMostPauseUs)));
     follow();
     const auto victim = alive.find(static_cast<std::uint32_t>(random.below(3)));
     if (victim == alive.end()) continue;

@@ -197,6 +197,35 @@ TEST(PoolZygotes, BothDeadAtOnceAreForkedAnewBySingleThreads) {
   EXPECT_TRUE(childless());
 }
 
+// A stopped worker of one zygote makes nothing of the death of the other one: the kernel hangs up
+// orphaned process groups that have stopped members.
+TEST(PoolZygotes, AStoppedWorkerDoesNotSpreadTheDeathOfAZygote) {
+  for (const std::size_t dies : {0u, 1u}) {
+    PoolOptions options;
+    options.workers = 4;
+    options.intensity = kUnlimited;
+    PoolUnderTest under(options, echo);
+    const auto zygotes = under.pool->zygotes();
+    std::vector<pid_t> others;
+    for (const pid_t pid : under.pool->workers()) {
+      const auto line = process_line(pid);
+      if (line && line->parent == zygotes[1 - dies]) others.push_back(pid);
+    }
+    ASSERT_FALSE(others.empty());
+    ::kill(others.front(), SIGSTOP);
+    ASSERT_TRUE(wait_until_stopped(others.front(), 1000));
+    ::kill(zygotes[dies], SIGKILL);
+    await_zygote_deaths(*under.pool, 1);
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(under.pool->wait(5ms));
+    EXPECT_EQ(under.pool->statistics().zygote_deaths, 1u);
+    for (const pid_t pid : others) {
+      const auto line = process_line(pid);
+      ASSERT_TRUE(line.has_value()) << "an innocent worker died";
+      EXPECT_EQ(line->state == 'T', pid == others.front());
+    }
+  }
+}
+
 // A long warm-up does not make the new zygote look silent.
 TEST(PoolZygotes, ALongWarmUpIsNotSilence) {
   PoolOptions options;

@@ -198,7 +198,6 @@ void WorkerPool::refill_later() {
 void WorkerPool::take_reports() {
   auto reports = zygotes_.reports();
   if (!reports) return fail(reports.error());
-  if (zygotes_.lacks_twin() && refill_at_ns_ == 0) refill_later();
   for (ZygoteReport& report : *reports) {
     if (failure_) return;
     if (report.kind == ZygoteReport::Kind::kGone) {

@@ -102,7 +102,6 @@ class PoolScribbles : public ::testing::Test {
 };
 
 TEST_F(PoolScribbles, NoItemButTheScribblerIsTouched) {
-  const std::vector<int> all_batches = long_counts() ? std::vector{1, 3} : std::vector{1};
   for (const Pattern pattern :
        {Pattern::kRandom, Pattern::kZeros, Pattern::kOnes, Pattern::kNeighbour}) {
     for (const After after : {After::kDies, After::kReturns, After::kLoops}) {
@@ -110,14 +109,10 @@ TEST_F(PoolScribbles, NoItemButTheScribblerIsTouched) {
         if (!long_counts() && always && after == After::kLoops && pattern != Pattern::kOnes) {
           continue;  // Some deadlines each.
         }
-        for (const int batch : all_batches) {
-          SCOPED_TRACE("pattern " + std::to_string(static_cast<int>(pattern)) + " after " +
-                       std::to_string(static_cast<int>(after)) + " always " +
-                       std::to_string(always) + " batch " + std::to_string(batch));
-          options.batch = batch;
-          try_scribblers(pattern, after, always);
-          if (HasFatalFailure()) return;
-        }
+        SCOPED_TRACE("pattern " + std::to_string(static_cast<int>(pattern)) + " after " +
+                     std::to_string(static_cast<int>(after)) + " always " + std::to_string(always));
+        try_scribblers(pattern, after, always);
+        if (HasFatalFailure()) return;
       }
     }
   }

@@ -47,6 +47,7 @@ class ZygoteProcess {
     ::setpgid(0, 0);
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // What workers leave behind comes to us, and is ended.
     settle_in();
+    ::signal(SIGHUP, SIG_IGN);  // The kernel's, when our parent dies while we are stopped.
     listen_to_children();
     tell_of_us();
     for (;;) {
@@ -174,6 +175,9 @@ class ZygoteProcess {
     // It may have died before the line above: then no signal will ever come.
     if (::getppid() != zygote) ::_exit(0);
     ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+    // Else a stopped worker would cost the whole group its life when the zygote's parent dies: the
+    // kernel hangs up orphaned groups with stopped members.
+    ::setpgid(0, 0);
     settle_in();
     socket_.reset();
     children_.reset();
