@@ -182,7 +182,9 @@ TEST(PoolEndurance, LosesNothingOverManyDeathsAndStaysFlat) {
   EXPECT_EQ(tally.doubled, 0u);
   EXPECT_EQ(tally.corrupt, 0u);
   EXPECT_EQ(tally.innocent, 0u);
-  EXPECT_EQ(statistics.zygote_deaths, striker.zygotes());
+  // The one that is stopped may be struck again before its silence is noticed.
+  EXPECT_LE(statistics.zygote_deaths, striker.zygotes());
+  EXPECT_GE(statistics.zygote_deaths + 1, striker.zygotes());
   EXPECT_EQ(statistics.nonsense, 0u);
   EXPECT_EQ(end.descriptors, tenth.descriptors);
   EXPECT_EQ(end.processes, tenth.processes);
