@@ -455,8 +455,9 @@ bool WorkerPool::spin_for_news() {
 // not in the rings: reports of the zygotes, the dead, the hung.
 void WorkerPool::wait_for_news(std::int64_t until_ns) {
   const bool again = refill_at_ns_ != 0 && now_ns() >= refill_at_ns_;
+  if (again) zygotes_.retry_twin();
   refill();
-  if (again) take_reports();  // Zygotes, too.
+  if (again) take_reports();  // Which asks for the twin.
   if (zygotes_.lacks_twin() && refill_at_ns_ == 0) refill_later();
   if (failure_) return;
   const bool news = spin_for_news();

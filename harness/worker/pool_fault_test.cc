@@ -154,6 +154,8 @@ TEST_F(PoolFaults, TheProbeTellsATakeOverInItsOrder) {
     auto told = told_of_worker_0(under->records);
     under.reset();
     std::erase(told, "worker_died 1.1");  // Its proof comes when it comes.
+    // The coordinator may choose the same spare before it knows that it has taken over.
+    told.erase(std::unique(told.begin(), told.end()), told.end());
     if (!taken_over || told[2] != "suspected 1.0") continue;
     EXPECT_EQ(told, (std::vector<std::string>{"worker_ready 1.0", "started 1.1", "suspected 1.0",
                                               "replacement 2.0", "worker_ready 2.0", "started 2.2",

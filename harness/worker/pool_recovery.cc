@@ -176,7 +176,7 @@ Result<void> WorkerPool::start_process() {
 // Asks for what is missing of workers and spares.
 void WorkerPool::refill() {
   if (!options_.restart || failure_ || now_ns() < refill_at_ns_) return;
-  if (std::exchange(refill_at_ns_, 0) != 0) zygotes_.retry_twin();
+  refill_at_ns_ = 0;
   std::size_t there = 0;
   for (const Process& process : processes_) {
     there += process.state == State::kStarting || process.state == State::kSpare ||
