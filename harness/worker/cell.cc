@@ -22,7 +22,7 @@ namespace {
 using Words = Record::Words;
 
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kOrderWords = 7;
+constexpr std::size_t kOrderWords = 6;
 constexpr std::size_t kCompletionWords = 8;
 // Bytes that fit the record itself.
 constexpr std::size_t kOrderInline = (kRecordWords - kOrderWords) * 8;
@@ -181,8 +181,8 @@ void CellMemory::write_completion(std::size_t cell, std::uint64_t position,
   words[3] = completion.item;
   words[4] = pair(completion.part, completion.attempt);
   words[5] = completion.output_offset;
-  // 2^40 is more than any frame, 2^16 more than any payload.
   words[7] = completion.generation;
+  // 2^40 is more than any frame, 2^16 more than any payload.
   words[6] = completion.frame_bytes << 16 | static_cast<std::uint16_t>(completion.failure);
   words[0] = pair(0, bytes.size() << 16 | message.size());
   if (bytes.size() + message.size() <= kCompletionInline) {

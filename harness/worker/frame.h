@@ -54,7 +54,8 @@ class Frame {
 // frames keep it alive.
 class FrameArena : public std::enable_shared_from_this<FrameArena> {
  public:
-  // Parts of a region that hold one frame at most, so that each can have a protection key.
+  // Parts of a region that hold one frame at most, so that each can have a protection key. The
+  // guard page is behind the bank, then.
   static constexpr std::size_t kBanks = 12;
 
   // Sizes are rounded up to whole pages. With `bank_bytes` each region has kBanks banks of that

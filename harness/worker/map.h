@@ -59,9 +59,8 @@ using ResultSink = std::function<Result<void>(JobResult)>;
 //
 // Fails with
 // - the error of `source`: the sink has the results of all jobs before it;
-// - the error of `sink`, or of a commit: the sink gets nothing any more, results that still come
-// are
-//   dropped and not committed, nor is the one whose commit failed;
+// - the error of `sink`, or of a commit: the sink gets nothing any more, results that
+//   still come are dropped and not committed, nor is the one whose commit failed;
 // - the error of the executor (kGone: no job runs any more): the sink, and the ledger, have what
 //   came until then; what was in flight has no result and is not committed. The message has the
 //   numbers.

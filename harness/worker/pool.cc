@@ -112,9 +112,9 @@ Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& given, JobFunc
   auto memory =
       CellMemory::create(cells, static_cast<std::size_t>(options.max_demand) + kRingSpace);
   if (!memory) return memory.error().with_context("make a worker pool");
-  // A region holds a guard page for what is taken over, too.
   const std::size_t bank =
       options.protection_keys ? std::min(options.output_bytes, kMostBanked) + 4096 : 0;
+  // A region holds a guard page for what is taken over, too.
   auto frames =
       FrameArena::create(cells + 1, options.output_bytes + options.frame_bytes + 8192, bank);
   if (!frames) return frames.error().with_context("make the frames of a worker pool");
@@ -147,10 +147,6 @@ std::uint64_t WorkerPool::submit(Job job) {
   return next_number_++;
 }
 
-bool WorkerPool::results_ready() const { return !results_.empty(); }
-
-std::vector<JobResult> WorkerPool::take_results() { return std::exchange(results_, {}); }
-
 void WorkerPool::close(Ledger::Closed closed) {
   if (!options_.ordered) {
     if (results_.capacity() == 0) results_.reserve(kResultsAtOnce);
@@ -171,8 +167,8 @@ Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeou
       collect();
       dispatch();
     }
-    if (looks_due() && results_ready()) look(0);  // Else the wait may come to it.
-    if (results_ready()) return take_results();
+    if (looks_due() && !results_.empty()) look(0);  // Else the wait may come to it.
+    if (!results_.empty()) return std::exchange(results_, {});
     if (failure_) return *failure_;
     if (interrupted_.exchange(false) || expired) return std::vector<JobResult>();
     wait_for_news(until);
@@ -328,7 +324,6 @@ bool WorkerPool::collect_from(Process& process) {
       kill_for_nonsense(process);
       return any;
     }
-    any = true;
     ++process.next_completion;
     take_completion(process, completion, std::move(output));
   }

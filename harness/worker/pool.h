@@ -124,7 +124,8 @@ class Pool : public Executor {
 };
 
 // Forks the zygotes from the calling process, which must be single-threaded now (kUsage otherwise)
-// and stays the coordinator; it may start threads afterwards. Returns when all processes are ready.
+// and stays the coordinator; it may start threads afterwards. Returns when all processes are ready;
+// if there is room for some of them only, with those, one worker at least, and the others follow.
 // Workers inherit every descriptor and mapping that the caller has now, and its memory as it is
 // now; what it changes later they do not see.
 Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& options, JobFunction function,

@@ -373,7 +373,7 @@ class PoolBooks {
   }
 
   void take_results() {
-    for (const JobResult& result : pool_->take_results()) {
+    for (const JobResult& result : std::exchange(pool_->results_, {})) {
       Life& life = lives_[result.job.item];
       if (++life.results > 1) violate("a job was closed twice");
       if (result.outcome == JobOutcome::kPoisoned) {

@@ -24,11 +24,6 @@ constexpr std::chrono::milliseconds kBeginLook{1};
 // A worker that is slow to begin is no hung job, however short that one's deadline.
 constexpr std::chrono::seconds kBeginPatience{1};
 
-// Never, if the bound is 0 or far away.
-std::int64_t add(std::int64_t time_ns, std::chrono::nanoseconds bound) {
-  const std::int64_t ns = bound.count();
-  return ns == 0 || ns > kNever - time_ns ? kNever : time_ns + ns;
-}
 // How long a process without a job may take at least to become active, and to start.
 constexpr std::int64_t kSettlingNs = 1'000'000'000;
 constexpr std::int64_t kStartingNs = 10'000'000'000;
@@ -36,6 +31,12 @@ constexpr std::int64_t kStartingNs = 10'000'000'000;
 constexpr std::int64_t kRefillNs = 500'000'000;
 // How long a zygote may take to tell of a process that has been killed.
 constexpr std::int64_t kTellingNs = 1'000'000'000;
+
+// Never, if the bound is 0 or far away.
+std::int64_t add(std::int64_t time_ns, std::chrono::nanoseconds bound) {
+  const std::int64_t ns = bound.count();
+  return ns == 0 || ns > kNever - time_ns ? kNever : time_ns + ns;
+}
 
 // Signals that a process raises by its own doing. Anybody may send SIGKILL, so it convicts nobody.
 bool self_inflicted(WaitStatus status) {
@@ -358,7 +359,6 @@ void WorkerPool::on_zygote_death(std::uint32_t zygote) {
       process.takeover = Frame();
       process.limbo_until_ns = now_ns() + kLimboNs;
     }
-    ++limbo_;
   }
   refill_at_ns_ = 0;
   check_orphans();
@@ -386,7 +386,7 @@ void WorkerPool::check_orphans() {
 // The proof of a death: nothing of the process writes any more.
 void WorkerPool::on_end(Process& process, WaitStatus status) {
   if (process.unused) {
-    memory_.desk(process.cell).card.generation.store(0);
+    forbid_take_over(memory_.desk(process.cell).card.generation);
     process.orphaned = false;
     process.state = State::kFree;
     process.pid = 0;

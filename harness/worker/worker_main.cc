@@ -108,12 +108,8 @@ class Worker {
       }
     }
     fall_asleep(cell_.sleeps);
-    if (count == 1) {
-      futex_wait(desk_.signal, signal);
-    } else {
-      // Where a job has taken the right to wait for several: the proof will tell of deaths.
-      if (!futex_wait_any({waits.data(), count})) futex_wait(desk_.signal, signal);
-    }
+    // Where a job has taken the right to wait for several, the proof will tell of deaths.
+    if (count == 1 || !futex_wait_any({waits.data(), count})) futex_wait(desk_.signal, signal);
     wake_up(cell_.sleeps);
   }
 
@@ -283,12 +279,9 @@ class Worker {
       return call_coordinator();
     }
     begin_lease(cell_.lease, source, executing - 1, now_ns());
-    if (setup_.spares > 1 && has_other_heir(source, executing)) {
-      end_lease(cell_.lease, number_);
-      publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
-      return call_coordinator();
-    }
-    if (!may_take_over(cell_.lease, number_, card.generation, generation)) {
+    const bool second = setup_.spares > 1 && has_other_heir(source, executing);
+    if (second) end_lease(cell_.lease, number_);
+    if (second || !may_take_over(cell_.lease, number_, card.generation, generation)) {
       publish({CompletionKind::kDeclined, source, generation, executing - 1}, {});
       return call_coordinator();
     }

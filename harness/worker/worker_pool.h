@@ -155,8 +155,6 @@ class WorkerPool final : public Pool {
   void accept(Process& holder, std::deque<Held>::iterator held, const Process& doer,
               JobOutput output, Frame filled);
   void close(Ledger::Closed closed);
-  bool results_ready() const;
-  std::vector<JobResult> take_results();
   void look_for_gaps();
   void wait_for_news(std::int64_t until_ns);
   bool looks_due() const;

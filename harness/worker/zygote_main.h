@@ -13,7 +13,8 @@ void settle_in();
 
 // Forks what `socket` asks for and tells what became of it, until the process behind
 // `coordinator` (a pidfd), or the socket, ends; then kills all it has forked and exits. `twin` is
-// the pidfd of the other zygote, or -1: that one is killed too, since it may be stopped.
+// the pidfd of the other zygote, or empty: when the coordinator is dead, that one is killed too,
+// since it may be stopped.
 [[noreturn]] void run_zygote(const ZygoteBody& body, UniqueFd socket, UniqueFd coordinator,
                              UniqueFd twin) noexcept;
 
