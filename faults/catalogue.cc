@@ -2,57 +2,94 @@
 
 #include <array>
 
+#include "faults/mechanisms.h"
+
 namespace crashworthy {
 namespace {
+
+// ---- Keys that many rows have ----
 
 constexpr FaultKey kRole{"victim.role",
                          "worker (default): a process that executes items; main; supervisor; any"};
 constexpr FaultKey kHolding{"victim.holding_item",
                             "true: only a worker that is executing an item at that moment (needs "
                             "the probe); default false"};
-constexpr FaultKey kItem{"when.item",
-                         "N or [LOW, HIGH]: when the N-th item has been taken (needs the probe); a "
-                         "range is drawn once a block"};
+constexpr FaultKey kWorker{"victim.worker",
+                           "N: the worker at that place, from 0 (needs the probe)"};
+constexpr FaultKey kIncarnation{"victim.incarnation",
+                                "N: only in that life of its place, from 1 (needs the probe)"};
+constexpr FaultKey kCommand{"victim.command",
+                            "GLOB: a process of the subject's tree with that name or command line"};
+constexpr FaultKey kChild{"victim.child",
+                          "N: the N-th process of the tree by birth; 1 is the main"};
+constexpr FaultKey kPick{"victim.pick",
+                         "random (default), oldest, newest, all, or a number: so many at random"};
 constexpr FaultKey kAfter{
     "when.after",
     "DURATION or [LOW, HIGH] since the start of the subject; without any `when`, a moment in the "
-    "middle of the golden run's duration is drawn once a block"};
+    "middle of the golden run's duration is drawn once a block (100ms where there is none)"};
+constexpr FaultKey kItem{"when.item",
+                         "N or [LOW, HIGH]: when the N-th item has been taken (needs the probe); a "
+                         "range is drawn once a block"};
+constexpr FaultKey kPhase{"when.phase", "startup, steady, delivering"};
+constexpr FaultKey kEvent{"when.event",
+                          "ready, first_output, recovered or fired, with a delay if wanted: "
+                          "\"recovered+2s\""};
+constexpr FaultKey kAll{"when.all", "a list of conditions, all of which must have come true"};
+constexpr FaultKey kAny{"when.any", "a list of conditions, one of which must have come true"};
+constexpr FaultKey kThen{"when.then",
+                         "a list of conditions, each counted from when the one before came true"};
+constexpr FaultKey kRepeat{
+    "when.repeat", "{\"times\": T, \"gap\": DURATION or EVENT}: fire T times; default once"};
 constexpr FaultKey kHit{"when.hit",
                         "N or [LOW, HIGH]: the N-th time the point is passed, counted over all "
-                        "processes of the trial; default 1"};
-constexpr FaultKey kRepeat{
+                        "processes of the trial (from when other conditions hold); default 1"};
+constexpr FaultKey kHitRepeat{
     "when.repeat",
     "{\"times\": T, \"every\": E}: fire T times, each E hits after the one before; default once"};
 constexpr FaultKey kHeadroom{
     "set.headroom",
     "SIZE that the victim may still map beyond what it has; default: none, whatever it frees "
-    "(the limit is half of what it has mapped)"};
+    "(the limit is half of what it has mapped)",
+    KeyType::kSize};
 
-constexpr std::array kKillKeys{kRole, kHolding, kItem, kAfter};
-constexpr std::array kAbortKeys{kHit, kRepeat};
-constexpr std::array kMemCapKeys{kRole, kHolding, kItem, kAfter, kHeadroom};
+// ---- The keys of each row ----
 
-constexpr std::array<FaultRow, 3> kRows{{
-    {"process.kill", Mechanism::kSignal, false, "SIGKILL to one process of the subject",
-     "the OOM killer, an operator's kill -9, a container runtime that enforces a limit",
-     "the kernel's exit status of the victim is SIGKILL and our send came before it",
-     "nothing to undo", kKillKeys,
-     "crashworthy run --fault process.kill --when after=200ms -- ./pipeline in/ out/"},
-    {"native.abort", Mechanism::kFaultPoint, true,
-     "abort() inside the victim, at a fault point of its own code",
-     "a failed assertion or an uncaught exception in native code, deep inside a library's call",
-     "the victim's hit record, the siginfo of its own SIGABRT (sender is itself), and its wait "
-     "status",
-     "nothing to undo", kAbortKeys,
-     "crashworthy run --fault native.abort@my.point --when hit=3 -- ./my_pipeline in/ out/"},
-    {"resource.mem_cap", Mechanism::kResourceLimit, false,
-     "RLIMIT_AS on one process: it can map no more memory",
-     "a container or ulimit memory bound, address-space exhaustion by a leak",
-     "the limit read back, and an allocation that failed in the victim after it (the probe's error "
-     "record)",
-     "the limit is restored if the victim still lives", kMemCapKeys,
-     "crashworthy run --fault resource.mem_cap --when after=200ms -- ./my_pipeline in/ out/"},
-}};
+constexpr std::array kKillKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
+                               kChild, kPick,    kAfter,  kItem,        kPhase,
+                               kEvent, kAll,     kAny,    kThen,        kRepeat};
+constexpr std::array kAbortKeys{kHit, kHitRepeat, kAfter, kItem, kPhase, kEvent, kAll, kAny, kThen};
+constexpr std::array kMemCapKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
+                                 kChild, kAfter,   kItem,   kPhase,       kEvent,
+                                 kAll,   kAny,     kThen,   kHeadroom};
+
+constexpr std::array kRows{
+    FaultRow{"process.kill", "signal", PointRule::kNone, TriggerKind::kMoment, nullptr,
+             "SIGKILL to one process of the subject",
+             "the OOM killer, an operator's kill -9, a container runtime that enforces a limit",
+             "the kernel's exit status of the victim is SIGKILL and our send came before it",
+             "nothing to undo", "nothing", kKillKeys,
+             "crashworthy run --fault process.kill --when after=200ms -- ./pipeline in/ out/",
+             make_signal_injection},
+    FaultRow{"native.abort", "fault_point", PointRule::kRequired, TriggerKind::kCounted, "hit",
+             "abort() inside the victim, at a fault point of its own code",
+             "a failed assertion or an uncaught exception in native code, deep inside a library's "
+             "call",
+             "the victim's hit record, the siginfo of its own SIGABRT (sender is itself), and its "
+             "wait status",
+             "nothing to undo", "a program that was built with fault points", kAbortKeys,
+             "crashworthy run --fault native.abort@my.point --when hit=3 -- ./my_pipeline in/ out/",
+             make_point_injection},
+    FaultRow{
+        "resource.mem_cap", "resource_limit", PointRule::kNone, TriggerKind::kMoment, nullptr,
+        "RLIMIT_AS on one process: it can map no more memory",
+        "a container or ulimit memory bound, address-space exhaustion by a leak",
+        "the limit read back, and an allocation that failed in the victim after it (the "
+        "probe's error record)",
+        "the limit is restored if the victim still lives", "nothing", kMemCapKeys,
+        "crashworthy run --fault resource.mem_cap --when after=200ms -- ./my_pipeline in/ out/",
+        make_limit_injection},
+};
 
 }  // namespace
 

@@ -1,30 +1,64 @@
-// The catalogue: every fault this program can inject, one row each. `crashworthy faults` prints it.
+// The catalogue: every fault this program can inject, one row each. `crashworthy faults` prints it,
+// the parser checks experiment files against it, and docs/faults.md is generated from it. A new
+// fault is a row here and a test.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "faults/trigger.h"
+
 namespace crashworthy {
 
-enum class Mechanism { kSignal, kFaultPoint, kResourceLimit };
+class Injection;
+struct InjectionSetup;
+
+// How the value of a `set` key is written.
+enum class KeyType {
+  kReserved,  // Of `victim` or `when`, which have readers of their own.
+  kCount,     // A whole number of at least 0.
+  kDuration,  // "200ms"
+  kSize,      // "64M"
+  kText,
+  kSignal,  // "SIGTERM"
+  kErrno,   // "EIO"
+};
 
 struct FaultKey {
   const char* key;      // "when.item", "victim.role", "set.headroom".
   const char* meaning;  // With its unit and default.
+  KeyType type = KeyType::kReserved;
+  const char* fallback = nullptr;  // As it would be written; null: absent, if it is not given.
+  bool required = false;
+};
+
+enum class PointRule {
+  kNone,
+  kOptional,  // NAME, or NAME@POINT.
+  kRequired,  // NAME@POINT
 };
 
 struct FaultRow {
   const char* name;
-  Mechanism mechanism;
-  bool needs_point;          // Written NAME@POINT.
+  const char* mechanism;  // The file that does it: "signal", "trace", "notify".
+  PointRule point;
+  TriggerKind trigger;       // Without a point. With one it is kCounted.
+  const char* count_key;     // "hit" or "call" where it is counted, else null.
   const char* summary;       // What it does.
   const char* in_real_life;  // What it stands for.
   const char* proof;         // How activation is proved.
   const char* undone;        // How it is healed.
+  const char* needs;         // What the machine must allow, and what it falls back to.
   std::span<const FaultKey> keys;
   const char* example;
+  std::unique_ptr<Injection> (*make)(InjectionSetup);
+
+  TriggerKind trigger_with(std::string_view at) const {
+    return at.empty() ? trigger : TriggerKind::kCounted;
+  }
 };
 
 std::span<const FaultRow> fault_catalogue();

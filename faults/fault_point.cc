@@ -6,7 +6,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "faults/injection.h"
+#include "faults/mechanisms.h"
 #include "faults/point/point.h"
 #include "harness/os/clock.h"
 #include "harness/os/shared_memory.h"
@@ -20,62 +20,64 @@ class PointInjection : public Injection {
  public:
   using Injection::Injection;
 
-  std::optional<std::pair<int, std::string>> inherited() const override {
-    return std::pair(memory_.fd(), std::string("CRASHWORTHY_POINTS="));
+  std::int64_t fired_ns() const override {
+    if (memory_.data() == nullptr) return 0;
+    std::int64_t last = 0;
+    for (std::uint32_t i = 0; i < firings(); ++i)
+      last = std::max(last, table().firings[i].time_ns.load());
+    return last;
   }
 
  protected:
-  Result<void> prepare(ProbeRing&) override {
+  Result<void> prepare(LaunchPlan& launch) override {
     auto memory = SharedMemory::create("crashworthy-points", sizeof(point::Table));
     if (!memory) return memory.error();
     memory_ = std::move(*memory);
     point::Entry& entry = table().entries[0];
     std::strncpy(entry.name, fault_.point.c_str(), point::kNameSize - 1);
     entry.action = disarmed_ ? point::Action::kCount : point::Action::kAbort;
-    entry.first = static_cast<std::uint64_t>(*trigger_.hit);
-    entry.every = static_cast<std::uint64_t>(fault_.repeat_every);
-    entry.times = static_cast<std::uint64_t>(fault_.repeat_times);
+    entry.first = static_cast<std::uint64_t>(watch_.trigger().count->low);
+    entry.every = static_cast<std::uint64_t>(watch_.trigger().every);
+    entry.times = static_cast<std::uint64_t>(watch_.trigger().times);
     table().count.store(1, std::memory_order_release);
     table().magic = point::Table::kMagic;
+    const int number = launch.inherit(memory_.fd());
+    launch.environment.push_back("CRASHWORTHY_POINTS=" + std::to_string(number));
     return {};
   }
 
-  bool fire(SubjectView&) override { return false; }  // The victim fires by itself.
-
   Outcome confirm(const InjectionEvidence& evidence) override {
     const std::uint64_t hits = table().entries[0].hits.load();
-    const std::uint32_t firings =
-        std::min<std::uint32_t>(table().firing_count.load(), point::kMaxFirings);
-    if (firings == 0) {
-      return {"not_activated",
-              "the point '" + fault_.point + "' was passed " + std::to_string(hits) +
-                  " times, hit " + std::to_string(*trigger_.hit) + " was to fire",
-              std::nullopt};
+    const auto first_hit = watch_.trigger().count->low;
+    if (firings() == 0) {
+      return not_activated("the point '" + fault_.point + "' was passed " + std::to_string(hits) +
+                           " times, hit " + std::to_string(first_hit) + " was to fire");
     }
     WorkerTracker tracker;
     tracker.add(evidence.records);
-    for (std::uint32_t i = 0; i < firings; ++i) {
-      const Outcome outcome = confirm_one(table().firings[i], evidence, tracker);
-      if (outcome.name != "confirmed") return outcome;
+    for (std::uint32_t i = 0; i < firings(); ++i) {
+      const point::Firing& firing = table().firings[i];
+      Victim victim;
+      victim.pid = firing.pid;
+      victim.worker = tracker.by_pid(firing.pid);
+      victims_.push_back(std::move(victim));
+      Outcome outcome = confirm_one(firing, evidence, tracker);
+      if (outcome.verdict != Verdict::kConfirmed) return outcome;
     }
-    const point::Firing& first = table().firings[0];
-    victim_.pid = first.pid;
-    victim_.worker = tracker.by_pid(first.pid);
     const std::string count =
-        std::to_string(firings) + " of " + std::to_string(fault_.repeat_times) + " fired";
-    return {"confirmed", fault_.repeat_times > 1 ? count : "", first.time_ns.load()};
+        std::to_string(firings()) + " of " + std::to_string(watch_.trigger().times) + " fired";
+    return confirmed(table().firings[0].time_ns.load(), watch_.trigger().times > 1 ? count : "");
   }
 
  private:
+  std::uint32_t firings() const {
+    return std::min<std::uint32_t>(table().firing_count.load(), point::kMaxFirings);
+  }
   point::Table& table() const { return *reinterpret_cast<point::Table*>(memory_.data()); }
 
   Outcome confirm_one(const point::Firing& firing, const InjectionEvidence& evidence,
                       const WorkerTracker& tracker) {
-    const ObservedEnd* death = nullptr;
-    for (const ObservedEnd& end : evidence.ends) {
-      if (end.pid == firing.pid && (death == nullptr || end.time_ns >= firing.time_ns.load()))
-        death = &end;
-    }
+    const ObservedEnd* death = evidence.end_of(firing.pid, firing.time_ns.load());
     json proof{{"pid", firing.pid},
                {"tid", firing.tid},
                {"hit", firing.hit},
@@ -91,15 +93,13 @@ class PointInjection : public Injection {
     }
     log_step("evidence", proof);
     if (firing.signal != SIGABRT || firing.signal_sender != firing.pid) {
-      return {"indeterminate", "the victim passed the hit, but its own SIGABRT was not seen",
-              std::nullopt};
+      return indeterminate("the victim passed the hit, but its own SIGABRT was not seen");
     }
-    if (death == nullptr)
-      return {"indeterminate", "the victim aborted, but nobody reported its end", std::nullopt};
+    if (death == nullptr) return indeterminate("the victim aborted, but nobody reported its end");
     if (!death->status.signalled() || death->status.signal() != SIGABRT) {
-      return {"indeterminate", "the victim aborted, but " + death->status.describe(), std::nullopt};
+      return indeterminate("the victim aborted, but " + death->status.describe());
     }
-    return {"confirmed", "", std::nullopt};
+    return confirmed(firing.time_ns.load());
   }
 
   SharedMemory memory_;
@@ -107,10 +107,8 @@ class PointInjection : public Injection {
 
 }  // namespace
 
-std::unique_ptr<Injection> make_point_injection(FaultSpec fault, ResolvedTrigger trigger,
-                                                std::uint64_t seed, bool disarmed, StepLog log) {
-  return std::make_unique<PointInjection>(std::move(fault), trigger, seed, disarmed,
-                                          std::move(log));
+std::unique_ptr<Injection> make_point_injection(InjectionSetup setup) {
+  return std::make_unique<PointInjection>(std::move(setup));
 }
 
 }  // namespace crashworthy

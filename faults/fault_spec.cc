@@ -4,9 +4,10 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "harness/os/check.h"
 #include "harness/os/clock.h"
 #include "harness/os/json_fields.h"
-#include "harness/os/random.h"
+#include "harness/os/system_names.h"
 
 namespace crashworthy {
 namespace {
@@ -14,44 +15,51 @@ namespace {
 using nlohmann::json;
 
 constexpr std::array<const char*, 4> kRoleNames{"worker", "main", "supervisor", "any"};
+constexpr std::array<const char*, 4> kPickNames{"random", "oldest", "newest", "all"};
+constexpr std::size_t kMaxPointName = 128;
 
-// Where a fault without `when` strikes: in this part of the golden run's duration, past start-up
-// and before the end.
-constexpr double kDefaultFrom = 0.3;
-constexpr double kDefaultTo = 0.7;
-
-Result<Range> read_range(const json& value, const std::string& pointer,
-                         Result<std::int64_t> (*read)(const json&)) {
-  const auto at = [&](const json& element) -> Result<std::int64_t> {
-    auto number = read(element);
-    if (!number) return field_error(pointer, number.error().message, number.error().hint);
-    return number;
-  };
-  const bool pair = value.is_array();
-  if (pair && value.size() != 2) return field_error(pointer, "a range has two ends: [LOW, HIGH]");
-  auto low = at(pair ? value[0] : value);
-  if (!low) return low.error();
-  auto high = at(pair ? value[1] : value);
-  if (!high) return high.error();
-  if (*low > *high) return field_error(pointer, "the range " + quoted(value) + " is empty");
-  return Range{*low, *high};
+// The keys of `part` ("victim", "when", "set") that the row has, without the part's name.
+std::vector<std::string> keys_of(const FaultRow& row, const std::string& part) {
+  std::vector<std::string> keys;
+  for (const FaultKey& key : row.keys) {
+    const std::string name = key.key;
+    if (name.starts_with(part + ".")) keys.push_back(name.substr(part.size() + 1));
+  }
+  return keys;
 }
 
-Result<std::int64_t> read_count(const json& value) {
-  if (value.is_number_integer() && value.get<std::int64_t>() >= 1) return value.get<std::int64_t>();
-  return usage_error("must be a whole number of at least 1, not " + quoted(value));
+Result<void> read_optional_count(const json& object, const std::string& pointer, const char* key,
+                                 std::optional<std::int64_t>& into) {
+  if (!object.contains(key)) return {};
+  auto number = read_integer(object, pointer, key, 0, 0, INT32_MAX);
+  if (!number) return number.error();
+  into = *number;
+  return {};
 }
 
-Result<std::int64_t> read_duration(const json& value) {
-  if (!value.is_string())
-    return usage_error("must be a duration such as \"200ms\", not " + quoted(value));
-  auto duration = parse_duration(value.get<std::string>());
-  if (!duration) return duration.error();
-  return duration->count();
+// "random", "oldest", "newest", "all", or a number: so many at random.
+Result<void> read_pick(const json& object, const std::string& pointer, VictimRule& victim) {
+  if (!object.contains("pick")) return {};
+  const json& value = object["pick"];
+  if (value.is_number_integer() && value.get<std::int64_t>() >= 1) {
+    victim.count = value.get<std::int64_t>();
+    return {};
+  }
+  auto name = read_string(object, pointer, "pick", "random");
+  if (!name) return name.error();
+  const auto found = std::find(kPickNames.begin(), kPickNames.end(), *name);
+  if (found == kPickNames.end()) {
+    return field_error(pointer + "/pick", "unknown pick '" + *name + "'",
+                       suggest(*name, {kPickNames.begin(), kPickNames.end()}));
+  }
+  victim.pick = static_cast<Pick>(found - kPickNames.begin());
+  return {};
 }
 
 Result<void> read_victim(const json& object, const std::string& pointer, FaultSpec& fault) {
-  if (auto valid = require_object(object, pointer, {"role", "holding_item"}); !valid) return valid;
+  if (auto valid = require_object(object, pointer, keys_of(fault.row(), "victim")); !valid)
+    return valid;
+  VictimRule& victim = fault.victim;
   auto role = read_string(object, pointer, "role", "worker");
   if (!role) return role.error();
   const auto found = std::find(kRoleNames.begin(), kRoleNames.end(), *role);
@@ -59,61 +67,88 @@ Result<void> read_victim(const json& object, const std::string& pointer, FaultSp
     return field_error(pointer + "/role", "unknown role '" + *role + "'",
                        suggest(*role, {kRoleNames.begin(), kRoleNames.end()}));
   }
-  fault.victim.role = static_cast<Role>(found - kRoleNames.begin());
+  victim.role = static_cast<Role>(found - kRoleNames.begin());
   auto holding = read_bool(object, pointer, "holding_item", false);
   if (!holding) return holding.error();
-  fault.victim.holding_item = *holding;
-  if (*holding && fault.victim.role != Role::kWorker) {
-    return field_error(pointer + "/holding_item", "only a worker holds items");
+  victim.holding_item = *holding;
+  auto command = read_string(object, pointer, "command", "");
+  if (!command) return command.error();
+  victim.command = *command;
+  if (auto read = read_optional_count(object, pointer, "worker", victim.worker); !read) return read;
+  if (auto read = read_optional_count(object, pointer, "incarnation", victim.incarnation); !read)
+    return read;
+  if (auto read = read_optional_count(object, pointer, "child", victim.child); !read) return read;
+  if (auto read = read_pick(object, pointer, victim); !read) return read;
+  // Whoever names a process of the tree by what only the tree knows means any of it.
+  if ((victim.child || !victim.command.empty()) && !object.contains("role"))
+    victim.role = Role::kAny;
+  const bool of_worker = victim.holding_item || victim.worker || victim.incarnation;
+  if (of_worker && victim.role != Role::kWorker) {
+    return field_error(pointer + (victim.holding_item ? "/holding_item" : "/worker"),
+                       "only a worker holds items");
   }
   return {};
 }
 
-Result<void> read_repeat(const json& object, const std::string& pointer, FaultSpec& fault) {
-  if (auto valid = require_object(object, pointer, {"times", "every"}); !valid) return valid;
-  auto times = read_integer(object, pointer, "times", 1, 1, 64);
-  if (!times) return times.error();
-  auto every = read_integer(object, pointer, "every", 1, 1, INT64_MAX);
-  if (!every) return every.error();
-  fault.repeat_times = *times;
-  fault.repeat_every = *every;
-  return {};
-}
-
-Result<void> read_when(const json& object, const std::string& pointer, FaultSpec& fault) {
-  const bool by_hit = fault.row().mechanism == Mechanism::kFaultPoint;
-  const std::vector<std::string> known = by_hit ? std::vector<std::string>{"hit", "repeat"}
-                                                : std::vector<std::string>{"item", "after"};
-  if (auto valid = require_object(object, pointer, known); !valid) return valid;
-  for (const auto& [key, value] : object.items()) {
-    const std::string here = pointer + "/" + key;
-    if (key == "repeat") {
-      if (auto read = read_repeat(value, here, fault); !read) return read;
-      continue;
+Result<Setting> read_setting(const FaultKey& key, const json& value) {
+  Setting setting;
+  setting.text = value.is_string() ? value.get<std::string>() : value.dump();
+  switch (key.type) {
+    case KeyType::kReserved:
+    case KeyType::kText:
+      if (setting.text.empty()) return usage_error("is empty");
+      return setting;
+    case KeyType::kCount: {
+      const json number = value.is_string() ? json::parse(setting.text, nullptr, false) : value;
+      if (!number.is_number_integer() || number.get<std::int64_t>() < 0) {
+        return usage_error("must be a whole number of at least 0, not " + quoted(value));
+      }
+      setting.number = number.get<std::int64_t>();
+      return setting;
     }
-    auto range = read_range(value, here, key == "after" ? read_duration : read_count);
-    if (!range) return range.error();
-    (key == "item" ? fault.item : key == "hit" ? fault.hit : fault.after_ns) = *range;
+    case KeyType::kDuration: {
+      auto duration = parse_duration(setting.text);
+      if (!duration) return duration.error();
+      setting.number = duration->count();
+      return setting;
+    }
+    case KeyType::kSize: {
+      auto size = parse_size(setting.text);
+      if (!size) return size.error();
+      setting.number = static_cast<std::int64_t>(*size);
+      return setting;
+    }
+    case KeyType::kSignal:
+    case KeyType::kErrno: {
+      const bool signal = key.type == KeyType::kSignal;
+      auto number = signal ? signal_by_name(setting.text) : errno_by_name(setting.text);
+      if (!number) return number.error();
+      setting.number = *number;
+      return setting;
+    }
   }
-  if (fault.item && fault.after_ns)
-    return field_error(pointer, "'item' and 'after' exclude each other");
-  return {};
+  return setting;
 }
 
-Result<void> read_set(const json& object, const std::string& pointer, FaultSpec& fault) {
-  const bool has_headroom = fault.row().mechanism == Mechanism::kResourceLimit;
-  if (auto valid = require_object(
-          object, pointer,
-          has_headroom ? std::vector<std::string>{"headroom"} : std::vector<std::string>{});
-      !valid) {
+Result<void> read_settings(const json& object, const std::string& pointer, FaultSpec& fault) {
+  if (auto valid = require_object(object, pointer, keys_of(fault.row(), "set")); !valid)
     return valid;
+  for (const FaultKey& key : fault.row().keys) {
+    const std::string full = key.key;
+    if (!full.starts_with("set.")) continue;
+    const std::string name = full.substr(4);
+    const bool given = object.contains(name);
+    if (!given && key.required) {
+      return field_error(pointer, "'" + fault.fault + "' needs '" + name + "'",
+                         "on the command line: --set " + name + "=...; " + key.meaning);
+    }
+    if (!given && key.fallback == nullptr) continue;
+    auto setting = read_setting(key, given ? object[name] : json(key.fallback));
+    if (!setting) {
+      return field_error(pointer + "/" + name, setting.error().message, setting.error().hint);
+    }
+    fault.settings[name] = *std::move(setting);
   }
-  if (!object.contains("headroom")) return {};
-  auto text = read_string(object, pointer, "headroom", "");
-  if (!text) return text.error();
-  auto size = parse_size(*text);
-  if (!size) return field_error(pointer + "/headroom", size.error().message, size.error().hint);
-  fault.headroom = *size;
   return {};
 }
 
@@ -128,25 +163,38 @@ Result<void> read_fault_name(const json& object, const std::string& pointer, Fau
     return field_error(pointer + "/fault", "unknown fault '" + fault.fault + "'",
                        suggest(fault.fault, fault_names()));
   }
-  if (row->needs_point && fault.point.empty()) {
+  if (row->point == PointRule::kRequired && fault.point.empty()) {
     return field_error(pointer + "/fault", "'" + fault.fault + "' needs a point",
                        "write \"" + fault.fault + "@POINT\"");
   }
-  if (!row->needs_point && at != std::string::npos) {
+  if (row->point == PointRule::kNone && at != std::string::npos) {
     return field_error(pointer + "/fault", "'" + fault.fault + "' takes no point");
   }
-  if (fault.point.size() >= 48)
-    return field_error(pointer + "/fault", "the point's name is longer than 47 bytes");
+  if (at != std::string::npos && fault.point.empty())
+    return field_error(pointer + "/fault", "the point has no name");
+  if (fault.point.size() > kMaxPointName) {
+    return field_error(pointer + "/fault", "the point's name is longer than " +
+                                               std::to_string(kMaxPointName) + " bytes");
+  }
   return {};
 }
 
-json range_json(const Range& range) {
-  return range.low == range.high ? json(range.low) : json::array({range.low, range.high});
+json victim_json(const VictimRule& victim) {
+  json object{{"role", role_name(victim.role)}};
+  if (victim.holding_item) object["holding_item"] = true;
+  if (victim.worker) object["worker"] = *victim.worker;
+  if (victim.incarnation) object["incarnation"] = *victim.incarnation;
+  if (!victim.command.empty()) object["command"] = victim.command;
+  if (victim.child) object["child"] = *victim.child;
+  if (victim.pick != Pick::kRandom) object["pick"] = pick_name(victim.pick);
+  if (victim.count > 1) object["pick"] = victim.count;
+  return object;
 }
 
 }  // namespace
 
 const char* role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
+const char* pick_name(Pick pick) { return kPickNames[static_cast<std::size_t>(pick)]; }
 
 const FaultRow& FaultSpec::row() const {
   const FaultRow* found = find_fault(fault);
@@ -169,66 +217,38 @@ Result<FaultSpec> parse_fault(const json& object, const std::string& pointer) {
         pointer + "/name",
         "'" + fault.name + "' is no name for a fault: 'none' is the twin, which is always added");
   }
-  using Reader = Result<void> (*)(const json&, const std::string&, FaultSpec&);
-  const std::pair<const char*, Reader> parts[] = {
-      {"victim", read_victim}, {"when", read_when}, {"set", read_set}};
-  for (const auto& [key, read] : parts) {
-    if (!object.contains(key)) continue;
-    if (fault.row().needs_point && std::string(key) == "victim") {
+  if (object.contains("victim")) {
+    if (fault.trigger_kind() == TriggerKind::kCounted) {
       return field_error(pointer + "/victim",
-                         "the victim of a fault point is whoever passes it on the chosen hit");
+                         fault.point.empty()
+                             ? "the victim is whoever makes the chosen call"
+                             : "the victim of a point is whoever passes it on the chosen hit");
     }
-    if (auto done = read(object[key], pointer + "/" + key, fault); !done) return done.error();
+    if (auto read = read_victim(object["victim"], pointer + "/victim", fault); !read)
+      return read.error();
   }
-  if (fault.row().needs_point && !fault.hit) fault.hit = Range{1, 1};
+  const char* count_key = fault.row().count_key == nullptr ? "hit" : fault.row().count_key;
+  auto trigger = parse_trigger(object.value("when", json::object()), pointer + "/when",
+                               fault.trigger_kind(), count_key);
+  if (!trigger) return trigger.error();
+  fault.trigger = *std::move(trigger);
+  if (auto read = read_settings(object.value("set", json::object()), pointer + "/set", fault);
+      !read)
+    return read.error();
   return fault;
 }
 
-ResolvedTrigger resolve_trigger(const FaultSpec& fault, std::uint64_t seed,
-                                std::int64_t golden_ns) {
-  Random random(seed);
-  const auto draw = [&](const Range& range) {
-    return range.low + static_cast<std::int64_t>(
-                           random.below(static_cast<std::uint64_t>(range.high - range.low) + 1));
-  };
-  ResolvedTrigger trigger;
-  if (fault.item) {
-    trigger.item = draw(*fault.item);
-  } else if (fault.hit) {
-    trigger.hit = draw(*fault.hit);
-  } else if (fault.after_ns) {
-    trigger.after_ns = draw(*fault.after_ns);
-  } else {
-    const auto length = static_cast<double>(golden_ns);
-    trigger.after_ns = draw({static_cast<std::int64_t>(length * kDefaultFrom),
-                             static_cast<std::int64_t>(length * kDefaultTo)});
-  }
-  return trigger;
-}
-
-json to_json(const FaultSpec& fault) {
+json to_json(const FaultSpec& fault, const Trigger& trigger) {
+  const char* count_key = fault.row().count_key == nullptr ? "hit" : fault.row().count_key;
   json object{{"name", fault.name},
-              {"fault", fault.point.empty() ? fault.fault : fault.fault + "@" + fault.point},
-              {"when", json::object()}};
-  if (!fault.row().needs_point) {
-    object["victim"] = {{"role", role_name(fault.victim.role)},
-                        {"holding_item", fault.victim.holding_item}};
-  }
-  if (fault.item) object["when"]["item"] = range_json(*fault.item);
-  if (fault.hit) object["when"]["hit"] = range_json(*fault.hit);
-  if (fault.after_ns) object["when"]["after_ns"] = range_json(*fault.after_ns);
-  if (fault.row().needs_point)
-    object["when"]["repeat"] = {{"times", fault.repeat_times}, {"every", fault.repeat_every}};
-  if (fault.headroom) object["set"] = {{"headroom", *fault.headroom}};
+              {"fault", fault.point.empty() ? fault.fault : fault.fault + "@" + fault.point}};
+  if (fault.trigger_kind() != TriggerKind::kLaunch) object["when"] = to_json(trigger, count_key);
+  if (fault.trigger_kind() == TriggerKind::kMoment && !keys_of(fault.row(), "victim").empty())
+    object["victim"] = victim_json(fault.victim);
+  for (const auto& [key, setting] : fault.settings) object["set"][key] = setting.text;
   return object;
 }
 
-json to_json(const ResolvedTrigger& trigger) {
-  json object = json::object();
-  if (trigger.item) object["item"] = *trigger.item;
-  if (trigger.hit) object["hit"] = *trigger.hit;
-  if (trigger.after_ns) object["after_ns"] = *trigger.after_ns;
-  return object;
-}
+json to_json(const FaultSpec& fault) { return to_json(fault, fault.trigger); }
 
 }  // namespace crashworthy

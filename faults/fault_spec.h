@@ -1,13 +1,14 @@
-// What to inject, into whom, when: one fault of an experiment, as written and as resolved for a
-// block.
+// What to inject, into whom, when: one fault of an experiment, as written.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
 #include "faults/catalogue.h"
+#include "faults/trigger.h"
 #include "harness/os/result.h"
 
 namespace crashworthy {
@@ -15,48 +16,50 @@ namespace crashworthy {
 enum class Role { kWorker, kMain, kSupervisor, kAny };
 const char* role_name(Role role);
 
+// Which of those that fit.
+enum class Pick { kRandom, kOldest, kNewest, kAll };
+const char* pick_name(Pick pick);
+
 struct VictimRule {
   Role role = Role::kWorker;
   bool holding_item = false;
+  std::optional<std::int64_t> worker;       // The number of its place,
+  std::optional<std::int64_t> incarnation;  // and which of its lives.
+  std::string command;                      // A glob: its program's name, or its command line.
+  std::optional<std::int64_t> child;  // The n-th process of the tree, by birth, from 1 (the main).
+  Pick pick = Pick::kRandom;
+  std::int64_t count = 1;  // So many of them, at least 1; nobody fits if there are fewer.
 };
 
-// A number, or a range from which one is drawn a block, so that repeated trials do not all hit the
-// same moment.
-struct Range {
-  std::int64_t low = 0;
-  std::int64_t high = 0;
+// The value of a `set` key: as written, and as a number of its unit (ns, bytes, a signal, an
+// errno), where it has one.
+struct Setting {
+  std::string text;
+  std::int64_t number = 0;
 };
 
 struct FaultSpec {
   std::string name;   // In the experiment: "kill".
   std::string fault;  // In the catalogue: "process.kill".
-  std::string point;  // "tile.filter", or empty.
+  std::string point;  // "tile.filter", "jpeg_read_header", or empty.
   VictimRule victim;
-  std::optional<Range> item;      // when.item
-  std::optional<Range> hit;       // when.hit
-  std::optional<Range> after_ns;  // when.after
-  std::int64_t repeat_times = 1;
-  std::int64_t repeat_every = 1;
-  std::optional<std::uint64_t> headroom;  // set.headroom, bytes
+  Trigger trigger;
+  std::map<std::string, Setting> settings;  // By key without "set.", fallbacks included.
 
   const FaultRow& row() const;
-};
-
-// The trigger of one block: exactly one of these.
-struct ResolvedTrigger {
-  std::optional<std::int64_t> item;
-  std::optional<std::int64_t> hit;
-  std::optional<std::int64_t> after_ns;
+  TriggerKind trigger_kind() const { return row().trigger_with(point); }
+  bool has(const std::string& key) const { return settings.contains(key); }
+  // Of a key that is there.
+  std::int64_t number(const std::string& key) const { return settings.at(key).number; }
+  const std::string& text(const std::string& key) const { return settings.at(key).text; }
 };
 
 // Reads {"name", "fault": "NAME[@POINT]", "victim", "when", "set"}. `pointer` is the JSON pointer
 // of the object, for messages.
 Result<FaultSpec> parse_fault(const nlohmann::json& object, const std::string& pointer);
 
-// Draws the moment. `golden_ns` is the duration of a fault-free run, for a fault without `when`.
-ResolvedTrigger resolve_trigger(const FaultSpec& fault, std::uint64_t seed, std::int64_t golden_ns);
-
+// As parse_fault() reads it; `trigger` in the place of its own.
+nlohmann::json to_json(const FaultSpec& fault, const Trigger& trigger);
 nlohmann::json to_json(const FaultSpec& fault);
-nlohmann::json to_json(const ResolvedTrigger& trigger);
 
 }  // namespace crashworthy

@@ -1,100 +1,143 @@
 #include "faults/injection.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "harness/os/clock.h"
-#include "harness/os/pidfd.h"
 
 namespace crashworthy {
 namespace {
 
 using nlohmann::json;
 
+constexpr std::int64_t kNever = INT64_MAX;
+// How often somebody is looked for who fits, where nobody tells when that may be.
+constexpr std::int64_t kLookForVictimNs = 2'000'000;
+
 }  // namespace
 
-Injection::Injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed,
-                     StepLog log)
-    : fault_(std::move(fault)),
-      trigger_(trigger),
-      random_(seed),
-      disarmed_(disarmed),
-      log_(std::move(log)) {}
-
-Result<std::unique_ptr<Injection>> Injection::plan(const FaultSpec& fault,
-                                                   const ResolvedTrigger& trigger,
-                                                   std::uint64_t seed, bool disarmed, StepLog log) {
-  switch (fault.row().mechanism) {
-    case Mechanism::kSignal:
-      return make_signal_injection(fault, trigger, seed, disarmed, std::move(log));
-    case Mechanism::kFaultPoint:
-      return make_point_injection(fault, trigger, seed, disarmed, std::move(log));
-    case Mechanism::kResourceLimit:
-      return make_limit_injection(fault, trigger, seed, disarmed, std::move(log));
+const ObservedEnd* InjectionEvidence::end_of(std::int32_t pid, std::int64_t from_ns) const {
+  for (const ObservedEnd& end : ends) {
+    if (pid != 0 && end.pid == pid && end.time_ns >= from_ns) return &end;
   }
-  return usage_error("fault '" + fault.fault + "' has no mechanism");
+  return nullptr;
 }
 
-Result<void> Injection::prepare(ProbeRing&) { return {}; }
+std::unique_ptr<Injection> Injection::plan(InjectionSetup setup) {
+  const auto make = setup.fault.row().make;
+  return make(std::move(setup));
+}
 
-Result<void> Injection::arm(ProbeRing& ring) {
-  log_step("plan",
-           {{"fault", to_json(fault_)}, {"trigger", to_json(trigger_)}, {"disarmed", disarmed_}},
-           true);
-  if (auto prepared = prepare(ring); !prepared) return prepared;
-  if (trigger_.item) ring.watch(ProbeEvent::kTaken, static_cast<std::uint64_t>(*trigger_.item));
-  state_ = InjectionState::kArmed;
-  log_step("arm", json::object());
+Injection::Injection(InjectionSetup setup)
+    : fault_(std::move(setup.fault)),
+      random_(setup.seed),
+      disarmed_(setup.disarmed),
+      watch_(std::move(setup.trigger)),
+      log_(std::move(setup.log)) {}
+
+Injection::Outcome Injection::confirmed(std::int64_t activated_ns, std::string reason) {
+  return {Verdict::kConfirmed, std::move(reason), activated_ns};
+}
+Injection::Outcome Injection::not_activated(std::string reason) {
+  return {Verdict::kNotActivated, std::move(reason), std::nullopt};
+}
+Injection::Outcome Injection::indeterminate(std::string reason) {
+  return {Verdict::kIndeterminate, std::move(reason), std::nullopt};
+}
+
+Result<void> Injection::prepare(LaunchPlan&) { return {}; }
+void Injection::on_launched(SubjectView&) {}
+bool Injection::fire(SubjectView&) { return false; }
+void Injection::work(SubjectView&) {}
+std::int64_t Injection::next_work_ns() const { return kNever; }
+
+Result<void> Injection::arm(LaunchPlan& launch) {
+  log_step("plan", {{"fault", to_json(fault_, watch_.trigger())}, {"disarmed", disarmed_}}, true);
+  if (auto prepared = prepare(launch); !prepared) return prepared;
+  if (skipped_.empty()) log_step("arm", json::object());
   return {};
 }
 
-std::optional<std::int64_t> Injection::fire_after_ns() const { return trigger_.after_ns; }
-
-void Injection::on_trigger(SubjectView& subject, ProbeRing& ring, bool by_time) {
-  ring.clear_event();
-  if (state_ != InjectionState::kArmed || !skipped_.empty() || disarmed_ || trigger_.hit) return;
-  if (trigger_.item && ring.count(ProbeEvent::kTaken) < static_cast<std::uint64_t>(*trigger_.item))
-    return;
-  if (trigger_.after_ns && !by_time && watch_step_ == 0) return;
-  subject.refresh();
-  if (fire(subject)) {
-    state_ = InjectionState::kFired;
-    ring.watch(ProbeEvent::kStarted, 0);
-    return;
-  }
+void Injection::launched(SubjectView& subject) {
   if (!skipped_.empty()) return;
-  // Nobody fits just now: look again when the next unit of work begins.
-  watch_step_ = ring.count(ProbeEvent::kStarted) + 1;
-  ring.watch(ProbeEvent::kStarted, watch_step_);
+  on_launched(subject);
+  if (disarmed_ || !skipped_.empty() || fault_.trigger_kind() != TriggerKind::kLaunch) return;
+  fired_ns_ = now_ns();
+  watch_.fired(fired_ns_);
+  log_step("fired", {{"in_force_from", "the launch"}});
+}
+
+void Injection::look(SubjectView& subject, const Moment& moment) {
+  if (!skipped_.empty() || disarmed_) return;
+  looked_ns_ = moment.now_ns;
+  work(subject);
+  if (fault_.trigger_kind() == TriggerKind::kLaunch) return;
+  while (skipped_.empty() && watch_.due(moment)) {
+    if (counted()) {
+      if (!std::exchange(gate_open_, true)) open_gate();
+      return;
+    }
+    subject.refresh();
+    waiting_ = !fire(subject);
+    if (waiting_) return;
+    fired_ns_ = now_ns();
+    watch_.fired(fired_ns_);
+  }
+}
+
+std::int64_t Injection::next_ns(const Moment& moment) const {
+  if (!skipped_.empty() || disarmed_) return kNever;
+  std::int64_t next = next_work_ns();
+  if (fault_.trigger_kind() == TriggerKind::kLaunch) return next;
+  if (waiting_) next = std::min(next, looked_ns_ + kLookForVictimNs);
+  if (!gate_open_) next = std::min(next, watch_.next_ns(moment));
+  return next;
+}
+
+std::optional<std::uint64_t> Injection::next_item() const {
+  return skipped_.empty() && !disarmed_ ? watch_.next_item() : std::nullopt;
 }
 
 void Injection::finish(const InjectionEvidence& evidence) {
+  const auto name_of = [](Verdict verdict) {
+    return verdict == Verdict::kConfirmed      ? "confirmed"
+           : verdict == Verdict::kNotActivated ? "not_activated"
+                                               : "indeterminate";
+  };
   Outcome outcome;
-  if (!skipped_.empty()) {
-    outcome = {"skipped", skipped_, std::nullopt};
-  } else if (disarmed_) {
-    outcome = {"not_activated", "disarmed", std::nullopt};
-  } else if (state_ != InjectionState::kFired && !trigger_.hit) {
-    outcome = {"not_activated",
-               watch_step_ != 0
-                   ? "its moment came, but no victim of the rule was found until the end"
-                   : "its moment never came: the subject ended before it",
-               std::nullopt};
-  } else {
+  if (disarmed_) {
+    outcome = not_activated("disarmed");
+  } else if (skipped_.empty() && !fired() && !counted()) {
+    outcome =
+        not_activated(waiting_ ? "its moment came, but no victim of the rule was found until the "
+                                 "end"
+                               : "its moment never came: the subject ended before it");
+  } else if (skipped_.empty()) {
     outcome = confirm(evidence);
   }
-  log_step("confirm", {{"outcome", outcome.name}, {"reason", outcome.reason}});
+  const std::string name = skipped_.empty() ? name_of(outcome.verdict) : "skipped";
+  const std::string reason = skipped_.empty() ? outcome.reason : skipped_;
+  log_step("confirm", {{"outcome", name}, {"reason", reason}});
   log_step("heal", {{"done", heal()}});
   log_step("confirm_healed", {{"subject_gone", evidence.subject_gone}});
-  json result{{"type", "injection_result"}, {"time_ns", now_ns()},      {"fault", fault_.fault},
-              {"outcome", outcome.name},    {"reason", outcome.reason}, {"victim", victim_json()}};
+  json victims = json::array();
+  for (const Victim& victim : victims_) victims.push_back(to_json(victim, fault_.victim.role));
+  json result{{"type", "injection_result"},
+              {"time_ns", now_ns()},
+              {"name", fault_.name},
+              {"fault", fault_.fault},
+              {"outcome", name},
+              {"reason", reason},
+              {"victim", victims.empty() ? json(nullptr) : victims.front()},
+              {"victims", victims}};
   result["activated_ns"] = outcome.activated_ns ? json(*outcome.activated_ns) : json(nullptr);
   log_(std::move(result), false);
-  state_ = InjectionState::kFinished;
 }
 
 void Injection::log_step(const char* step, json details, bool synced) {
   details["type"] = "injection";
   details["step"] = step;
+  details["name"] = fault_.name;
   details["time_ns"] = now_ns();
   log_(std::move(details), synced);
 }
@@ -104,54 +147,18 @@ void Injection::skip(std::string reason) {
   log_step("skip", {{"reason", skipped_}});
 }
 
-std::optional<Victim> Injection::pick_victim(SubjectView& subject) {
-  const VictimRule& rule = fault_.victim;
-  std::vector<Victim> candidates;
-  const auto add = [&](std::int32_t pid, std::optional<WorkerState> worker) {
-    if (pid == 0) return;
-    auto pidfd = subject.open(pid);
-    if (pidfd) candidates.push_back({pid, 0, std::move(*pidfd), worker});
-  };
-  if (rule.role == Role::kWorker && (subject.workers().any() || subject.isolated())) {
-    for (const WorkerState& worker : subject.workers().alive()) {
-      if (worker.holds || !rule.holding_item) add(worker.pid, worker);
-    }
-  } else if (rule.role == Role::kWorker && rule.holding_item) {
-    return std::nullopt;  // No worker has told of itself yet; one that never does holds nothing
-                          // that we know of.
-  } else if (rule.role == Role::kWorker || rule.role == Role::kMain) {
-    add(subject.main_pid(), subject.workers().by_pid(subject.main_pid()));
-  } else if (rule.role == Role::kSupervisor) {
-    if (!subject.supervised()) skip("this arm has no supervisor");
-    if (subject.supervised()) add(subject.supervisor_pid(), std::nullopt);
-  } else {
-    for (const pid_t pid : subject.host_pids()) {
-      auto pidfd = open_pidfd(pid);
-      const std::int32_t own = pid_in_own_namespace(pid).value_or(0);
-      if (pidfd && own != 0)
-        candidates.push_back({own, pid, std::move(*pidfd), subject.workers().by_pid(own)});
-    }
+std::vector<Victim> Injection::pick_victims(SubjectView& subject) {
+  if (fault_.victim.role == Role::kSupervisor && !subject.supervised()) {
+    skip("this arm has no supervisor");
+    return {};
   }
-  if (candidates.empty()) return std::nullopt;
-  Victim victim = std::move(candidates[random_.below(candidates.size())]);
-  if (auto host = pid_of(victim.pidfd.get())) victim.host_pid = *host;
-  return victim;
+  return choose_victims(subject, fault_.victim, random_);
 }
 
-json Injection::victim_json() const {
-  if (victim_.pid == 0 && victim_.host_pid == 0) return nullptr;
-  json object{{"role", role_name(fault_.victim.role)},
-              {"pid", victim_.pid},
-              {"host_pid", victim_.host_pid}};
-  if (victim_.worker) {
-    object["worker"] = victim_.worker->worker;
-    object["incarnation"] = victim_.worker->incarnation;
-    if (victim_.worker->holds) {
-      object["item"] = victim_.worker->holds->item;
-      object["part"] = victim_.worker->holds->part;
-    }
-  }
-  return object;
+std::optional<Victim> Injection::pick_victim(SubjectView& subject) {
+  std::vector<Victim> victims = pick_victims(subject);
+  if (victims.empty()) return std::nullopt;
+  return std::move(victims.front());
 }
 
 }  // namespace crashworthy

@@ -12,13 +12,12 @@
 #include <vector>
 
 #include "faults/fault_spec.h"
+#include "faults/launch_plan.h"
 #include "faults/victim.h"
 #include "harness/os/random.h"
 #include "harness/os/wait_status.h"
 
 namespace crashworthy {
-
-enum class InjectionState { kPlanned, kArmed, kFired, kFinished };
 
 // What became of a process, from whoever saw it end; the evidence that an injection is judged by.
 struct ObservedEnd {
@@ -32,83 +31,107 @@ struct InjectionEvidence {
   std::vector<ObservedEnd> ends;
   std::vector<ProbeRecord> records;  // All of the trial.
   bool subject_gone = true;          // No process of it is left.
+
+  // The end of `pid` at `from_ns` or later; null when nobody reported it.
+  const ObservedEnd* end_of(std::int32_t pid, std::int64_t from_ns) const;
 };
 
 // Where the steps are written: the trial's history. `synced`: before returning it must be on the
 // disk.
 using StepLog = std::function<void(nlohmann::json step, bool synced)>;
 
+struct InjectionSetup {
+  FaultSpec fault;
+  Trigger trigger;  // Resolved.
+  std::uint64_t seed = 0;
+  bool disarmed = false;  // Everything is done but the firing.
+  StepLog log;
+};
+
+// A mechanism derives from it and overrides what it needs. All calls come from the thread that runs
+// the trial; a mechanism may have threads of its own, which end in heal() or its destructor.
 class Injection {
  public:
+  static std::unique_ptr<Injection> plan(InjectionSetup setup);
+  explicit Injection(InjectionSetup setup);  // For the mechanisms.
   virtual ~Injection() = default;
 
-  // Prepares an injection of `fault`. `disarmed`: everything is done but the firing.
-  static Result<std::unique_ptr<Injection>> plan(const FaultSpec& fault,
-                                                 const ResolvedTrigger& trigger, std::uint64_t seed,
-                                                 bool disarmed, StepLog log);
-
-  // Before the launch. The plan is on disk when this returns.
-  Result<void> arm(ProbeRing& ring);
-
-  // What the subject must inherit: (our descriptor, variable to which its number there is
-  // appended).
-  virtual std::optional<std::pair<int, std::string>> inherited() const { return std::nullopt; }
-
-  // The delay after the launch at which to call fire(), if the trigger is a time.
-  std::optional<std::int64_t> fire_after_ns() const;
-
-  // The trigger may have come: by time (`by_time`), or because the probe's watched count was
-  // reached. Does nothing unless it has.
-  void on_trigger(SubjectView& subject, ProbeRing& ring, bool by_time);
-
+  // Before the launch, of which it may want something. The plan is on disk when this returns.
+  Result<void> arm(LaunchPlan& launch);
+  // The command has been executed.
+  void launched(SubjectView& subject);
+  // Something has happened, or next_ns() has come: fires if its moment has.
+  void look(SubjectView& subject, const Moment& moment);
   // After the subject's end: decides the outcome from the evidence, heals, confirms it, and writes
   // "injection_result".
   void finish(const InjectionEvidence& evidence);
 
-  bool fired() const { return state_ >= InjectionState::kFired; }
-
-  // For the mechanisms; others use plan().
-  Injection(FaultSpec fault, ResolvedTrigger trigger, std::uint64_t seed, bool disarmed,
-            StepLog log);
+  // When to look again, at the latest; INT64_MAX: when something happens.
+  std::int64_t next_ns(const Moment& moment) const;
+  // Readable when to look.
+  virtual std::vector<int> descriptors() const { return {}; }
+  // The number of taken items at which to look.
+  std::optional<std::uint64_t> next_item() const;
+  // Its moment has come, and nobody fits: look whenever a unit of work begins.
+  bool waits_for_victim() const { return waiting_; }
+  // The last firing; 0: none.
+  virtual std::int64_t fired_ns() const { return fired_ns_; }
+  bool fired() const { return fired_ns() != 0; }
+  const FaultSpec& fault() const { return fault_; }
 
  protected:
+  enum class Verdict { kConfirmed, kNotActivated, kIndeterminate };
   struct Outcome {
-    std::string name;  // confirmed, not_activated, skipped, indeterminate
+    Verdict verdict = Verdict::kIndeterminate;
     std::string reason;
     std::optional<std::int64_t> activated_ns;
   };
-  // Fires at once; false when it has to wait for a better moment (no victim holds an item just
-  // now).
-  virtual bool fire(SubjectView& subject) = 0;
+  static Outcome confirmed(std::int64_t activated_ns, std::string reason = {});
+  static Outcome not_activated(std::string reason);
+  static Outcome indeterminate(std::string reason);
+
+  // What must be there before the launch. Unless disarmed_, a fault that is in force from the
+  // launch on, or that the victim fires by itself, is set up here. May call skip().
+  virtual Result<void> prepare(LaunchPlan& launch);
+  virtual void on_launched(SubjectView& subject);
+  // kCounted with conditions: from now on hits or calls count.
+  virtual void open_gate() {}
+  // kMoment: fires at once; false when it has to wait for a better moment (nobody fits just now).
+  virtual bool fire(SubjectView& subject);
+  // At each look from the launch on: what the mechanism does by itself in time (repeats, undoing).
+  virtual void work(SubjectView& subject);
+  // When it has such work; INT64_MAX: none.
+  virtual std::int64_t next_work_ns() const;
+  // Whether it was activated. Not called when skipped, disarmed, or, for kMoment, never fired.
   virtual Outcome confirm(const InjectionEvidence& evidence) = 0;
-  // Undoes what still lasts; returns what was done for the record.
+  // Undoes what still lasts, also when it was never fired or was skipped; returns what was done,
+  // for the record.
   virtual std::string heal() { return "nothing to undo"; }
-  virtual Result<void> prepare(ProbeRing& ring);
 
   // Writes a step with its stamp.
   void log_step(const char* step, nlohmann::json details, bool synced = false);
+  // It cannot be done here or on this subject, for this reason. Final.
   void skip(std::string reason);
-  // Picks by the rule, or says why nobody fits (final: skip; else: try again at the next trigger).
+  // For fire(): those of the rule, or none when nobody fits (skipped: never; else: perhaps later).
+  std::vector<Victim> pick_victims(SubjectView& subject);
+  // The same for mechanisms that strike one.
   std::optional<Victim> pick_victim(SubjectView& subject);
-  nlohmann::json victim_json() const;
 
   FaultSpec fault_;
-  ResolvedTrigger trigger_;
   Random random_;
-  bool disarmed_;
-  StepLog log_;
-  InjectionState state_ = InjectionState::kPlanned;
-  std::string skipped_;
-  Victim victim_;
-  std::uint64_t watch_step_ =
-      0;  // Not 0: the trigger has come, and a victim is looked for at each unit of work begun.
-};
+  const bool disarmed_;
+  std::vector<Victim> victims_;  // All that were struck, in their order.
+  TriggerWatch watch_;
 
-std::unique_ptr<Injection> make_signal_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed,
-                                                 bool disarmed, StepLog);
-std::unique_ptr<Injection> make_point_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed,
-                                                bool disarmed, StepLog);
-std::unique_ptr<Injection> make_limit_injection(FaultSpec, ResolvedTrigger, std::uint64_t seed,
-                                                bool disarmed, StepLog);
+ private:
+  bool counted() const { return fault_.trigger_kind() == TriggerKind::kCounted; }
+
+  StepLog log_;
+  std::string skipped_;
+  bool waiting_ = false;
+  bool gate_open_ = false;
+  std::int64_t fired_ns_ = 0;
+  std::int64_t looked_ns_ = 0;
+};
 
 }  // namespace crashworthy

@@ -13,6 +13,8 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "faults/injection_set.h"
+#include "faults/injection_test_util.h"
 #include "faults/point/point.h"
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
@@ -20,7 +22,6 @@
 namespace crashworthy {
 namespace {
 
-using nlohmann::json;
 using ::testing::HasSubstr;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -29,88 +30,19 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-FaultSpec fault_of(const char* text) {
-  auto fault = parse_fault(json::parse(text), "/faults/0");
-  EXPECT_TRUE(fault) << fault.error().message;
-  return *fault;
-}
-
-// A forked child as the subject: one worker, which is the main process.
-class FakeSubject : public SubjectView {
- public:
-  FakeSubject(ProbeRing& ring, int (*body)(const Probe&)) : ring_(ring) {
-    const Probe probe = ring.probe();
-    pid_ = ::fork();
-    if (pid_ == 0) ::_exit(body(probe));
-    pidfd_ = *open_pidfd(pid_);
-  }
-  ~FakeSubject() override {
-    (void)send_signal(pidfd_.get(), SIGKILL);
-    if (!reaped_) ::waitpid(pid_, nullptr, 0);
-  }
-  void refresh() override {
-    const std::size_t before = records_.size();
-    ring_.drain(records_);
-    tracker_.add(std::span(records_).subspan(before));
-  }
-  const WorkerTracker& workers() const override { return tracker_; }
-  bool supervised() const override { return false; }
-  bool isolated() const override { return isolated_; }
-  bool isolated_ = false;
-  std::int32_t main_pid() const override { return pid_; }
-  std::int32_t supervisor_pid() const override { return pid_; }
-  Result<UniqueFd> open(std::int32_t pid) const override { return open_pidfd(pid); }
-  std::vector<pid_t> host_pids() const override { return {pid_}; }
-
-  // Waits for the child's end and gives all that is known of it.
-  InjectionEvidence end() {
-    EXPECT_TRUE(wait_for_end(pidfd_.get(), 10'000));
-    const auto status = reap(pidfd_.get());
-    reaped_ = true;
-    refresh();
-    return {{{pid_, **status, now_ns()}}, records_};
-  }
-  void wait_for(ProbeEvent event, std::uint64_t count) {
-    while (ring_.count(event) < count) ::usleep(100);
-  }
-  pid_t pid() const { return pid_; }
-
- private:
-  ProbeRing& ring_;
-  pid_t pid_ = -1;
-  UniqueFd pidfd_;
-  WorkerTracker tracker_;
-  std::vector<ProbeRecord> records_;
-  bool reaped_ = false;
-};
-
-struct Log {
-  std::vector<json> steps;
-  StepLog sink() {
-    return [this](json step, bool synced) {
-      step["synced"] = synced;
-      steps.push_back(std::move(step));
-    };
-  }
-  json result() const { return steps.back(); }
-  json step(const std::string& name) const {
-    for (const json& candidate : steps) {
-      if (candidate.value("step", "") == name) return candidate;
-    }
-    return nullptr;
-  }
-};
-
 class Injections : public ::testing::Test {
  protected:
   void SetUp() override { ring_ = *ProbeRing::create(1 << 10); }
-  std::unique_ptr<Injection> plan(const FaultSpec& fault, ResolvedTrigger trigger,
-                                  bool disarmed = false) {
-    auto injection = Injection::plan(fault, trigger, 1, disarmed, log_.sink());
-    EXPECT_TRUE(injection);
-    EXPECT_TRUE((*injection)->arm(*ring_));
-    return *std::move(injection);
+  std::unique_ptr<Injection> plan(const FaultSpec& fault, bool disarmed = false) {
+    auto injection = Injection::plan(
+        {fault, resolve(fault.trigger, fault.trigger_kind(), 1, 0), 1, disarmed, log_.sink()});
+    EXPECT_TRUE(injection->arm(launch_));
+    return injection;
   }
+  static void look(Injection& injection, SubjectView& subject) {
+    injection.look(subject, subject.moment());
+  }
+  LaunchPlan launch_;
   std::optional<ProbeRing> ring_;
   Log log_;
 };
@@ -134,11 +66,11 @@ int hold_nothing_for_long(const Probe& probe) {
 TEST_F(Injections, KillIsFiredAtTheItemIntoItsHolderAndConfirmed) {
   const FaultSpec fault = fault_of(
       R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
-  auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
+  auto injection = plan(fault);
   EXPECT_TRUE(log_.step("plan")["synced"]) << "on disk before it can fire";
   FakeSubject subject(*ring_, hold_an_item);
   subject.wait_for(ProbeEvent::kStarted, 1);
-  injection->on_trigger(subject, *ring_, false);
+  look(*injection, subject);
   EXPECT_TRUE(injection->fired());
   injection->finish(subject.end());
   const json result = log_.result();
@@ -155,10 +87,10 @@ TEST_F(Injections, KillIsFiredAtTheItemIntoItsHolderAndConfirmed) {
 TEST_F(Injections, KillWaitsUntilSomebodyHoldsAnItem) {
   const FaultSpec fault = fault_of(
       R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
-  auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
+  auto injection = plan(fault);
   FakeSubject subject(*ring_, hold_nothing_for_long);
   subject.wait_for(ProbeEvent::kTaken, 1);
-  injection->on_trigger(subject, *ring_, false);
+  look(*injection, subject);
   EXPECT_FALSE(injection->fired());
   injection->finish(subject.end());
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
@@ -176,47 +108,45 @@ int hold_an_item_later(const Probe& probe) {
 TEST_F(Injections, KillFiresWhenSomebodyHoldsAnItemAtLast) {
   const FaultSpec fault = fault_of(
       R"({"fault": "process.kill", "victim": {"holding_item": true}, "when": {"item": 1}})");
-  auto injection = plan(fault, {.item = 1, .hit = {}, .after_ns = {}});
+  InjectionSet injections;
+  injections.add(plan(fault));
   FakeSubject subject(*ring_, hold_an_item_later);
   subject.wait_for(ProbeEvent::kTaken, 1);
-  injection->on_trigger(subject, *ring_, false);
-  EXPECT_FALSE(injection->fired());
+  injections.look(subject, *ring_);
+  EXPECT_FALSE(injections.fired());
   pollfd wake{ring_->event_fd(), POLLIN, 0};
   ASSERT_EQ(::poll(&wake, 1, 10'000), 1) << "the next unit of work wakes the harness";
-  injection->on_trigger(subject, *ring_, false);
-  EXPECT_TRUE(injection->fired());
-  injection->finish(subject.end());
+  injections.look(subject, *ring_);
+  EXPECT_TRUE(injections.fired());
+  injections.finish(subject.end());
   EXPECT_EQ(log_.result()["outcome"], "confirmed");
 }
 
 TEST_F(Injections, TheCoordinatorIsNoWorkerWhileNoWorkerIsKnown) {
-  auto injection =
-      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection = plan(fault_of(R"({"fault": "process.kill", "when": {"after": "1ns"}})"));
   FakeSubject subject(*ring_, [](const Probe&) -> int { return ::usleep(100'000); });
   subject.isolated_ = true;
-  injection->on_trigger(subject, *ring_, true);
+  look(*injection, subject);
   EXPECT_FALSE(injection->fired());
   injection->finish(subject.end());
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
 }
 
 TEST_F(Injections, ASigkillBySomebodyElseIsNotOurs) {
-  auto injection =
-      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection = plan(fault_of(R"({"fault": "process.kill", "when": {"after": "1ns"}})"));
   FakeSubject subject(*ring_, [](const Probe&) -> int { return ::kill(::getpid(), SIGKILL); });
   siginfo_t info{};
   ::waitid(P_PID, static_cast<id_t>(subject.pid()), &info, WEXITED | WNOWAIT);
-  injection->on_trigger(subject, *ring_, true);
+  look(*injection, subject);
   injection->finish(subject.end());
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
 }
 
 TEST_F(Injections, DisarmedKillDoesNothing) {
-  auto injection =
-      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1}, true);
+  auto injection = plan(fault_of(R"({"fault": "process.kill", "when": {"after": "1ns"}})"), true);
   FakeSubject subject(*ring_, hold_nothing_for_long);
   subject.wait_for(ProbeEvent::kTaken, 1);
-  injection->on_trigger(subject, *ring_, true);
+  look(*injection, subject);
   const InjectionEvidence evidence = subject.end();
   EXPECT_EQ(evidence.ends[0].status.exit_code(), 3) << "it lived to its own end";
   injection->finish(evidence);
@@ -225,22 +155,21 @@ TEST_F(Injections, DisarmedKillDoesNothing) {
 }
 
 TEST_F(Injections, AnotherDeathIsNotTakenForTheKill) {
-  auto injection =
-      plan(fault_of(R"({"fault": "process.kill"})"), {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection = plan(fault_of(R"({"fault": "process.kill", "when": {"after": "1ns"}})"));
   FakeSubject subject(*ring_, [](const Probe&) -> int { return 7; });
   siginfo_t info{};
   ::waitid(P_PID, static_cast<id_t>(subject.pid()), &info,
            WEXITED | WNOWAIT);  // A zombie: signals still "succeed".
-  injection->on_trigger(subject, *ring_, true);
+  look(*injection, subject);
   injection->finish(subject.end());
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
 }
 
 TEST_F(Injections, ARoleThatNobodyHasIsSkippedNotReplaced) {
-  auto injection = plan(fault_of(R"({"fault": "process.kill", "victim": {"role": "supervisor"}})"),
-                        {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection = plan(fault_of(
+      R"({"fault": "process.kill", "victim": {"role": "supervisor"}, "when": {"after": "1ns"}})"));
   FakeSubject subject(*ring_, hold_nothing_for_long);
-  injection->on_trigger(subject, *ring_, true);
+  look(*injection, subject);
   const InjectionEvidence evidence = subject.end();
   EXPECT_TRUE(evidence.ends[0].status.exited());
   injection->finish(evidence);
@@ -267,11 +196,10 @@ int allocate_until_it_fails(const Probe& probe) {
 
 TEST_F(Injections, MemCapMakesARealAllocationFail) {
   if (kSanitized) GTEST_SKIP() << "the sanitizer itself cannot live under an address-space limit";
-  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "when": {"item": 1}})"),
-                        {.item = 1, .hit = {}, .after_ns = {}});
+  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "when": {"item": 1}})"));
   FakeSubject subject(*ring_, allocate_until_it_fails);
   subject.wait_for(ProbeEvent::kTaken, 1);
-  injection->on_trigger(subject, *ring_, false);
+  look(*injection, subject);
   EXPECT_TRUE(injection->fired());
   const InjectionEvidence evidence = subject.end();
   EXPECT_EQ(evidence.ends[0].status.exit_code(), 9);
@@ -280,13 +208,13 @@ TEST_F(Injections, MemCapMakesARealAllocationFail) {
 }
 
 TEST_F(Injections, MemCapWithoutAFailedAllocationIsNotActivatedAndHealed) {
-  auto injection = plan(fault_of(R"({"fault": "resource.mem_cap", "set": {"headroom": "64M"}})"),
-                        {.item = {}, .hit = {}, .after_ns = 1});
+  auto injection = plan(fault_of(
+      R"({"fault": "resource.mem_cap", "when": {"after": "1ns"}, "set": {"headroom": "64M"}})"));
   FakeSubject subject(*ring_, hold_an_item);
   subject.wait_for(ProbeEvent::kStarted, 1);
   rlimit before{};
   ::prlimit(subject.pid(), RLIMIT_AS, nullptr, &before);
-  injection->on_trigger(subject, *ring_, true);
+  look(*injection, subject);
   rlimit during{};
   ::prlimit(subject.pid(), RLIMIT_AS, nullptr, &during);
   EXPECT_LT(during.rlim_cur, before.rlim_cur);
@@ -298,8 +226,7 @@ TEST_F(Injections, MemCapWithoutAFailedAllocationIsNotActivatedAndHealed) {
 }
 
 TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
-  auto injection = plan(fault_of(R"({"fault": "native.abort@nowhere", "when": {"hit": 5}})"),
-                        {.item = {}, .hit = 5, .after_ns = {}});
+  auto injection = plan(fault_of(R"({"fault": "native.abort@nowhere", "when": {"hit": 5}})"));
   injection->finish({});
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
   EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("passed 0 times"));
@@ -308,13 +235,13 @@ TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
 // The evidence of a firing as a victim would leave it; `sender` and `status` are varied.
 std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported) {
   Log log;
-  ProbeRing ring = *ProbeRing::create(16);
-  auto injection = *Injection::plan(fault_of(R"({"fault": "native.abort@here"})"),
-                                    {.item = {}, .hit = 1, .after_ns = {}}, 1, false, log.sink());
-  EXPECT_TRUE(injection->arm(ring));
+  LaunchPlan launch;
+  const FaultSpec fault = fault_of(R"({"fault": "native.abort@here"})");
+  auto injection = Injection::plan({fault, fault.trigger, 1, false, log.sink()});
+  EXPECT_TRUE(injection->arm(launch));
   auto* table =
       static_cast<point::Table*>(::mmap(nullptr, sizeof(point::Table), PROT_READ | PROT_WRITE,
-                                        MAP_SHARED, injection->inherited()->first, 0));
+                                        MAP_SHARED, launch.descriptors.at(0).first, 0));
   table->firing_count = 1;
   table->firings[0].pid = 77;
   table->firings[0].signal = SIGABRT;

@@ -12,7 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "faults/injection.h"
+#include "faults/mechanisms.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
@@ -37,44 +37,42 @@ class LimitInjection : public Injection {
     if (::prlimit(victim->host_pid, RLIMIT_AS, nullptr, &before_) != 0)
       return refused("read the victim's limit", errno);
     rlimit wanted = before_;
-    wanted.rlim_cur =
-        static_cast<rlim_t>(fault_.headroom ? *mapped + *fault_.headroom : *mapped / 2);
-    victim_ = std::move(*victim);
+    wanted.rlim_cur = static_cast<rlim_t>(
+        fault_.has("headroom") ? *mapped + static_cast<std::uint64_t>(fault_.number("headroom"))
+                               : *mapped / 2);
     log_step("fire", {{"limit", "RLIMIT_AS"},
                       {"mapped_bytes", *mapped},
                       {"bytes", wanted.rlim_cur},
-                      {"victim", victim_json()}});
+                      {"victim", to_json(*victim, fault_.victim.role)}});
     applied_ns_ = now_ns();  // Before the call: the first allocation may fail while it returns.
-    if (::prlimit(victim_.host_pid, RLIMIT_AS, &wanted, nullptr) != 0) {
-      const int number = errno;
-      victim_ = Victim{};
-      return refused("set the victim's limit", number);
-    }
+    if (::prlimit(victim->host_pid, RLIMIT_AS, &wanted, nullptr) != 0)
+      return refused("set the victim's limit", errno);
     rlimit found{};
-    read_back_ = ::prlimit(victim_.host_pid, RLIMIT_AS, nullptr, &found) == 0 &&
+    read_back_ = ::prlimit(victim->host_pid, RLIMIT_AS, nullptr, &found) == 0 &&
                  found.rlim_cur == wanted.rlim_cur;
     log_step("fired", {{"applied_ns", applied_ns_}, {"read_back", found.rlim_cur}});
+    victims_.push_back(*std::move(victim));
     return true;
   }
 
   Outcome confirm(const InjectionEvidence& evidence) override {
-    if (!read_back_ && !has_ended(victim_.pidfd.get()))
-      return {"indeterminate", "the limit could not be read back", std::nullopt};
+    const Victim& victim = victims_.front();
+    if (!read_back_ && !has_ended(victim.pidfd.get()))
+      return indeterminate("the limit could not be read back");
     for (const ProbeRecord& record : evidence.records) {
       const bool failed = record.event == static_cast<std::uint16_t>(ProbeEvent::kError) &&
                           record.value == kOutOfMemoryCode;
-      if (!failed || record.pid != victim_.pid || record.time_ns < applied_ns_) continue;
+      if (!failed || record.pid != victim.pid || record.time_ns < applied_ns_) continue;
       log_step("evidence", {{"allocation_failed_ns", record.time_ns}, {"item", record.item}});
-      return {"confirmed", "", record.time_ns};
+      return confirmed(record.time_ns);
     }
-    return {"not_activated", "the limit held, but no allocation of the victim failed",
-            std::nullopt};
+    return not_activated("the limit held, but no allocation of the victim failed");
   }
 
   std::string heal() override {
-    if (!victim_.pidfd.valid() || has_ended(victim_.pidfd.get()))
+    if (victims_.empty() || has_ended(victims_.front().pidfd.get()))
       return "nothing to undo: the limit ended with the victim";
-    ::prlimit(victim_.host_pid, RLIMIT_AS, &before_, nullptr);
+    ::prlimit(victims_.front().host_pid, RLIMIT_AS, &before_, nullptr);
     return "limit restored";
   }
 
@@ -100,10 +98,8 @@ class LimitInjection : public Injection {
 
 }  // namespace
 
-std::unique_ptr<Injection> make_limit_injection(FaultSpec fault, ResolvedTrigger trigger,
-                                                std::uint64_t seed, bool disarmed, StepLog log) {
-  return std::make_unique<LimitInjection>(std::move(fault), trigger, seed, disarmed,
-                                          std::move(log));
+std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup) {
+  return std::make_unique<LimitInjection>(std::move(setup));
 }
 
 }  // namespace crashworthy

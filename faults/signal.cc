@@ -6,7 +6,7 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
-#include "faults/injection.h"
+#include "faults/mechanisms.h"
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
 
@@ -27,30 +27,18 @@ class SignalInjection : public Injection {
     for (int attempt = 0; attempt < kMaxTries; ++attempt) {
       auto victim = pick_victim(subject);
       if (!victim) return false;
-      if (!fault_.victim.holding_item) return kill(std::move(*victim));
-      if (stop_holding(subject, *victim)) return kill(std::move(*victim));
+      if (!fault_.victim.holding_item || stop_holding(subject, *victim))
+        return kill(std::move(*victim));
     }
     return false;
   }
 
   Outcome confirm(const InjectionEvidence& evidence) override {
-    if (!has_ended(victim_.pidfd.get()))
-      return {"indeterminate", "the victim was still alive at the end", std::nullopt};
-    std::optional<WaitStatus> status = exit_status_from_kernel(victim_.pidfd.get());
-    for (const ObservedEnd& end : evidence.ends) {
-      if (!status && victim_.pid != 0 && end.pid == victim_.pid) status = end.status;
+    for (std::size_t i = 0; i < victims_.size(); ++i) {
+      Outcome outcome = confirm_one(victims_[i], sent_[i], evidence);
+      if (outcome.verdict != Verdict::kConfirmed) return outcome;
     }
-    if (!status) return {"indeterminate", "the victim died, but nobody saw of what", std::nullopt};
-    log_step("evidence", {{"status", status->describe()}, {"raw", status->raw()}});
-    for (const ObservedEnd& end : evidence.ends) {
-      if (victim_.pid != 0 && end.pid == victim_.pid && end.time_ns < before_ns_)
-        return {"not_activated", "the victim had ended before our signal", std::nullopt};
-    }
-    if (!status->signalled() || status->signal() != SIGKILL) {
-      return {"not_activated", "the victim " + status->describe() + " before the signal reached it",
-              std::nullopt};
-    }
-    return {"confirmed", "", sent_ns_};
+    return confirmed(sent_.front().after_ns);
   }
 
  private:
@@ -70,33 +58,52 @@ class SignalInjection : public Injection {
     return false;
   }
 
+  struct Sent {
+    std::int64_t before_ns = 0;
+    std::int64_t after_ns = 0;
+  };
+
+  Outcome confirm_one(const Victim& victim, const Sent& sent, const InjectionEvidence& evidence) {
+    if (!has_ended(victim.pidfd.get()))
+      return indeterminate("the victim was still alive at the end");
+    std::optional<WaitStatus> status = exit_status_from_kernel(victim.pidfd.get());
+    const ObservedEnd* end = evidence.end_of(victim.pid, 0);
+    if (!status && end != nullptr) status = end->status;
+    if (!status) return indeterminate("the victim died, but nobody saw of what");
+    log_step("evidence", {{"status", status->describe()}, {"raw", status->raw()}});
+    if (end != nullptr && end->time_ns < sent.before_ns)
+      return not_activated("the victim had ended before our signal");
+    if (!status->signalled() || status->signal() != SIGKILL) {
+      return not_activated("the victim " + status->describe() + " before the signal reached it");
+    }
+    return confirmed(sent.after_ns);
+  }
+
   bool kill(Victim victim) {
-    victim_ = std::move(victim);
-    log_step("fire", {{"signal", "SIGKILL"}, {"victim", victim_json()}});
-    before_ns_ = now_ns();
+    log_step("fire", {{"signal", "SIGKILL"}, {"victim", to_json(victim, fault_.victim.role)}});
+    Sent sent;
+    sent.before_ns = now_ns();
     // A signal to a zombie succeeds: one that has ended is nobody's victim.
-    const bool alive = !has_ended(victim_.pidfd.get());
-    const auto sent = send_signal(victim_.pidfd.get(), SIGKILL);
-    sent_ns_ = now_ns();
-    if (!alive || !sent) {
+    const bool alive = !has_ended(victim.pidfd.get());
+    const auto done = send_signal(victim.pidfd.get(), SIGKILL);
+    sent.after_ns = now_ns();
+    if (!alive || !done) {
       log_step("missed", {{"reason", "the victim had ended already"}});
-      victim_ = Victim{};
       return false;
     }
-    log_step("fired", {{"sent_from_ns", before_ns_}, {"sent_ns", sent_ns_}});
+    log_step("fired", {{"sent_from_ns", sent.before_ns}, {"sent_ns", sent.after_ns}});
+    victims_.push_back(std::move(victim));
+    sent_.push_back(sent);
     return true;
   }
 
-  std::int64_t before_ns_ = 0;
-  std::int64_t sent_ns_ = 0;
+  std::vector<Sent> sent_;  // One for each victim.
 };
 
 }  // namespace
 
-std::unique_ptr<Injection> make_signal_injection(FaultSpec fault, ResolvedTrigger trigger,
-                                                 std::uint64_t seed, bool disarmed, StepLog log) {
-  return std::make_unique<SignalInjection>(std::move(fault), trigger, seed, disarmed,
-                                           std::move(log));
+std::unique_ptr<Injection> make_signal_injection(InjectionSetup setup) {
+  return std::make_unique<SignalInjection>(std::move(setup));
 }
 
 }  // namespace crashworthy

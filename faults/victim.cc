@@ -1,5 +1,14 @@
 #include "faults/victim.h"
 
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "harness/os/file.h"
+#include "harness/os/pidfd.h"
+
 namespace crashworthy {
 
 void WorkerTracker::add(std::span<const ProbeRecord> records) {
@@ -46,6 +55,156 @@ std::optional<WorkerState> WorkerTracker::by_pid(std::int32_t pid) const {
   const auto found = last_.find(pid);
   if (found == last_.end()) return std::nullopt;
   return found->second;
+}
+
+namespace {
+
+constexpr std::size_t kStartTimeField = 19;  // Of /proc/PID/stat, after the name.
+
+struct TreeMember {
+  pid_t host_pid = 0;
+  std::uint64_t born = 0;  // In ticks since the boot.
+  std::string name;
+  std::string command_line;
+};
+
+// Empty when it has ended.
+std::optional<TreeMember> look_at(pid_t pid) {
+  const std::string directory = "/proc/" + std::to_string(pid);
+  const auto stat = read_file(directory + "/stat");
+  if (!stat) return std::nullopt;
+  const std::size_t open = stat->find('(');
+  const std::size_t close = stat->rfind(')');
+  if (open == std::string::npos || close == std::string::npos) return std::nullopt;
+  TreeMember member;
+  member.host_pid = pid;
+  member.name = stat->substr(open + 1, close - open - 1);
+  std::istringstream fields(stat->substr(close + 1));
+  std::string field;
+  for (std::size_t i = 0; i <= kStartTimeField && fields >> field; ++i) {
+    if (i == 0 && field == "Z") return std::nullopt;
+    if (i == kStartTimeField) member.born = std::strtoull(field.c_str(), nullptr, 10);
+  }
+  auto words = read_file(directory + "/cmdline");
+  if (words) {
+    std::replace(words->begin(), words->end(), '\0', ' ');
+    while (words->ends_with(' ')) words->pop_back();
+    member.command_line = *std::move(words);
+  }
+  return member;
+}
+
+bool matches(const TreeMember& member, const std::string& pattern) {
+  return ::fnmatch(pattern.c_str(), member.name.c_str(), 0) == 0 ||
+         ::fnmatch(pattern.c_str(), member.command_line.c_str(), 0) == 0;
+}
+
+// The tree by birth; pids rise within one tick.
+std::vector<TreeMember> members_of(const SubjectView& subject) {
+  std::vector<TreeMember> members;
+  for (const pid_t pid : subject.host_pids()) {
+    if (auto member = look_at(pid)) members.push_back(*std::move(member));
+  }
+  std::sort(members.begin(), members.end(), [](const TreeMember& a, const TreeMember& b) {
+    return std::pair(a.born, a.host_pid) < std::pair(b.born, b.host_pid);
+  });
+  return members;
+}
+
+std::vector<Victim> any_that_fit(const SubjectView& subject, const VictimRule& rule) {
+  std::vector<Victim> fitting;
+  std::int64_t number = 0;
+  for (const TreeMember& member : members_of(subject)) {
+    ++number;
+    if (rule.child && *rule.child != number) continue;
+    if (!rule.command.empty() && !matches(member, rule.command)) continue;
+    auto pidfd = open_pidfd(member.host_pid);
+    const std::int32_t own = pid_in_own_namespace(member.host_pid).value_or(0);
+    if (!pidfd || own == 0) continue;
+    fitting.push_back({own, member.host_pid, std::move(*pidfd), subject.workers().by_pid(own),
+                       member.name, number});
+  }
+  return fitting;
+}
+
+std::vector<Victim> all_that_fit(const SubjectView& subject, const VictimRule& rule) {
+  if (rule.role == Role::kAny) return any_that_fit(subject, rule);
+  std::vector<Victim> fitting;
+  const auto add = [&](std::int32_t pid, const std::optional<WorkerState>& worker) {
+    if (pid == 0) return;
+    auto pidfd = subject.open(pid);
+    if (!pidfd) return;
+    const auto host = pid_of(pidfd->get());
+    fitting.push_back({pid, host ? *host : 0, std::move(*pidfd), worker, {}, 0});
+  };
+  const bool names_worker = rule.holding_item || rule.worker || rule.incarnation;
+  if (rule.role == Role::kWorker && (subject.workers().any() || subject.isolated())) {
+    for (const WorkerState& worker : subject.workers().alive()) {
+      if (rule.holding_item && !worker.holds) continue;
+      if (rule.worker && worker.worker != static_cast<std::uint64_t>(*rule.worker)) continue;
+      if (rule.incarnation && worker.incarnation != static_cast<std::uint64_t>(*rule.incarnation))
+        continue;
+      add(worker.pid, worker);
+    }
+  } else if (rule.role == Role::kWorker && names_worker) {
+    return {};  // No worker has told of itself yet; one that never does holds nothing that we know
+                // of.
+  } else if (rule.role == Role::kSupervisor) {
+    add(subject.supervisor_pid(), std::nullopt);
+  } else {
+    add(subject.main_pid(), subject.workers().by_pid(subject.main_pid()));
+  }
+  return fitting;
+}
+
+std::uint64_t birth_of(const Victim& victim) {
+  const auto member = look_at(victim.host_pid);
+  return member ? member->born : 0;
+}
+
+}  // namespace
+
+std::vector<Victim> choose_victims(const SubjectView& subject, const VictimRule& rule,
+                                   Random& random) {
+  std::vector<Victim> fitting = all_that_fit(subject, rule);
+  const auto count = static_cast<std::size_t>(rule.count);
+  if (fitting.empty() || rule.pick == Pick::kAll) return fitting;
+  if (fitting.size() < count) return {};
+  std::vector<Victim> chosen;
+  if (rule.pick == Pick::kRandom) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto at = static_cast<std::ptrdiff_t>(random.below(fitting.size()));
+      chosen.push_back(std::move(fitting[static_cast<std::size_t>(at)]));
+      fitting.erase(fitting.begin() + at);
+    }
+    return chosen;
+  }
+  const auto older = [](const Victim& a, const Victim& b) {
+    return std::pair(birth_of(a), a.host_pid) < std::pair(birth_of(b), b.host_pid);
+  };
+  const auto at = rule.pick == Pick::kOldest
+                      ? std::min_element(fitting.begin(), fitting.end(), older)
+                      : std::max_element(fitting.begin(), fitting.end(), older);
+  chosen.push_back(std::move(*at));
+  return chosen;
+}
+
+nlohmann::json to_json(const Victim& victim, Role role) {
+  nlohmann::json object{
+      {"role", role_name(role)}, {"pid", victim.pid}, {"host_pid", victim.host_pid}};
+  if (victim.worker) {
+    object["worker"] = victim.worker->worker;
+    object["incarnation"] = victim.worker->incarnation;
+    if (victim.worker->holds) {
+      object["item"] = victim.worker->holds->item;
+      object["part"] = victim.worker->holds->part;
+    }
+  }
+  if (victim.child > 0) {
+    object["command"] = victim.command;
+    object["child"] = victim.child;
+  }
+  return object;
 }
 
 }  // namespace crashworthy

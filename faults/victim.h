@@ -6,10 +6,13 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "faults/fault_spec.h"
+#include "harness/os/random.h"
 #include "harness/os/result.h"
 #include "harness/os/unique_fd.h"
 #include "harness/os/wait_status.h"
@@ -38,8 +41,7 @@ class WorkerTracker {
   std::vector<WorkerState> alive() const;
   // The worker `pid` was, alive or dead; empty when the probe never told of it.
   std::optional<WorkerState> by_pid(std::int32_t pid) const;
-  // The pid that coordinates the others, told by its reports of deaths or takings; empty while
-  // unknown.
+  // Whether any worker has told of itself.
   bool any() const { return !places_.empty(); }
 
  private:
@@ -72,13 +74,27 @@ class SubjectView {
   // A pidfd by the pid as the subject sees it; kGone when there is none in its tree.
   virtual Result<UniqueFd> open(std::int32_t pid) const = 0;
   virtual std::vector<pid_t> host_pids() const = 0;  // Live processes of the tree, main first.
+  // What conditions can see now; `fired_ns` is left 0.
+  virtual Moment moment() const = 0;
 };
 
+// A process that was or is to be struck.
 struct Victim {
   std::int32_t pid = 0;  // As the subject sees it; 0 when only the host's pid is known.
   pid_t host_pid = 0;
   UniqueFd pidfd;
   std::optional<WorkerState> worker;
+  // For those chosen by what only the tree knows: its program's name, and the how-manieth process
+  // of the tree it is by birth, from 1; else empty and 0.
+  std::string command;
+  std::int64_t child = 0;
 };
+
+// Those of the subject who fit the rule, as many as it asks for, by chance where there are more;
+// none when there are fewer.
+std::vector<Victim> choose_victims(const SubjectView& subject, const VictimRule& rule,
+                                   Random& random);
+
+nlohmann::json to_json(const Victim& victim, Role role);
 
 }  // namespace crashworthy

@@ -34,12 +34,22 @@ void read_header(const json& header, TrialResult& result) {
   result.fault = header.value("fault", "");
 }
 
+// Of several, the trial's outcome is that of the first that was not confirmed, and its fault the
+// one that was activated first.
 void read_injection(const json& event, TrialResult& result, Victim& victim) {
-  result.injection = parse_outcome(event.value("outcome", ""));
-  result.injection_reason = event.value("reason", "");
-  if (event.contains("activated_ns") && event["activated_ns"].is_number_integer()) {
-    result.stamps.activated = event["activated_ns"].get<std::int64_t>();
+  const InjectionOutcome outcome = parse_outcome(event.value("outcome", ""));
+  if (result.injection == InjectionOutcome::kNone ||
+      result.injection == InjectionOutcome::kConfirmed) {
+    result.injection = outcome;
+    result.injection_reason = event.value("reason", "");
   }
+  std::optional<std::int64_t> activated;
+  if (event.contains("activated_ns") && event["activated_ns"].is_number_integer())
+    activated = event["activated_ns"].get<std::int64_t>();
+  const bool first =
+      !result.stamps.activated || (activated && *activated < *result.stamps.activated);
+  if (!first && victim.known) return;
+  if (activated && first) result.stamps.activated = activated;
   if (event.contains("victim") && event["victim"].is_object() && event["victim"].contains("pid")) {
     victim.pid = event["victim"].value("pid", 0);
     victim.known = true;

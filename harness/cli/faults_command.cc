@@ -14,21 +14,32 @@ namespace {
 using nlohmann::json;
 
 std::string full_name(const FaultRow& row) {
-  return std::string(row.name) + (row.needs_point ? "@POINT" : "");
+  const char* point = row.point == PointRule::kRequired   ? "@POINT"
+                      : row.point == PointRule::kOptional ? "[@POINT]"
+                                                          : "";
+  return std::string(row.name) + point;
 }
 
 json row_json(const FaultRow& row) {
   json keys = json::object();
   for (const FaultKey& key : row.keys) keys[key.key] = key.meaning;
-  return {{"name", row.name},       {"point", row.needs_point},
-          {"summary", row.summary}, {"in_real_life", row.in_real_life},
-          {"proof", row.proof},     {"undone", row.undone},
-          {"keys", keys},           {"example", row.example}};
+  return {{"name", row.name},
+          {"point", row.point != PointRule::kNone},
+          {"mechanism", row.mechanism},
+          {"needs", row.needs},
+          {"summary", row.summary},
+          {"in_real_life", row.in_real_life},
+          {"proof", row.proof},
+          {"undone", row.undone},
+          {"keys", keys},
+          {"example", row.example}};
 }
 
 void print_row(const FaultRow& row) {
-  std::printf("%s\n  %s\n\n  stands for   %s\n  proved by    %s\n  undone by    %s\n\n  keys\n",
-              full_name(row).c_str(), row.summary, row.in_real_life, row.proof, row.undone);
+  std::printf(
+      "%s\n  %s\n\n  stands for   %s\n  proved by    %s\n  undone by    %s\n  needs        %s\n\n  "
+      "keys\n",
+      full_name(row).c_str(), row.summary, row.in_real_life, row.proof, row.undone, row.needs);
   for (const FaultKey& key : row.keys) std::printf("    %-20s %s\n", key.key, key.meaning);
   std::printf("\n  example\n    %s\n", row.example);
 }

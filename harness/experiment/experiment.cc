@@ -332,6 +332,33 @@ Result<void> require_unique(const std::vector<Spec>& specs, const std::string& p
   return {};
 }
 
+// One fault, or {"name": .., "faults": [..]}: several in one trial.
+Result<FaultCase> read_case(const json& value, const std::string& pointer) {
+  FaultCase result;
+  if (!value.is_object() || !value.contains("faults")) {
+    auto fault = parse_fault(value, pointer);
+    if (!fault) return fault.error();
+    result.name = fault->name;
+    result.faults.push_back(*std::move(fault));
+    return result;
+  }
+  if (auto valid = require_object(value, pointer, {"name", "faults"}); !valid) return valid.error();
+  auto name = read_string(value, pointer, "name", "");
+  if (!name) return name.error();
+  if (name->empty() || *name == "none")
+    return field_error(pointer + "/name", "several faults together need a name of their own");
+  result.name = *name;
+  const json& parts = value["faults"];
+  if (!parts.is_array() || parts.empty())
+    return field_error(pointer + "/faults", "must be a list of faults");
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    auto fault = parse_fault(parts[i], pointer + "/faults/" + std::to_string(i));
+    if (!fault) return fault.error();
+    result.faults.push_back(*std::move(fault));
+  }
+  return result;
+}
+
 Result<void> read_arms_and_faults(const json& document, Experiment& experiment) {
   const json arms = document.value("arms", json::array({{{"name", "bare"}}}));
   if (!arms.is_array() || arms.empty())
@@ -344,9 +371,9 @@ Result<void> read_arms_and_faults(const json& document, Experiment& experiment) 
   const json faults = document.value("faults", json::array());
   if (!faults.is_array()) return field_error("/faults", "must be an array");
   for (std::size_t i = 0; i < faults.size(); ++i) {
-    auto fault = parse_fault(faults[i], "/faults/" + std::to_string(i));
-    if (!fault) return fault.error();
-    experiment.faults.push_back(*std::move(fault));
+    auto faults_of_case = read_case(faults[i], "/faults/" + std::to_string(i));
+    if (!faults_of_case) return faults_of_case.error();
+    experiment.faults.push_back(*std::move(faults_of_case));
   }
   if (auto e = failed(require_unique(experiment.arms, "/arms"))) return *e;
   return require_unique(experiment.faults, "/faults");
@@ -358,7 +385,7 @@ Result<void> require_cell(const MeasurePath& path, const std::string& pointer,
   std::vector<std::string> arms{"*"};
   std::vector<std::string> faults{"*", "none"};
   for (const ArmSpec& arm : experiment.arms) arms.push_back(arm.name);
-  for (const FaultSpec& fault : experiment.faults) faults.push_back(fault.name);
+  for (const FaultCase& fault : experiment.faults) faults.push_back(fault.name);
   if (std::find(arms.begin(), arms.end(), path.arm) == arms.end()) {
     return field_error(pointer, "unknown arm '" + path.arm + "'", suggest(path.arm, arms));
   }

@@ -73,11 +73,17 @@ struct SubjectSpec {
   std::map<std::string, std::string> environment;
 };
 
+// What happens to the subject in one trial: a fault, or several, each at its own moment.
+struct FaultCase {
+  std::string name;
+  std::vector<FaultSpec> faults;
+};
+
 struct Experiment {
   std::string name;
   SubjectSpec subject;
   std::vector<ArmSpec> arms;
-  std::vector<FaultSpec> faults;  // Without the control "none", which every plan has.
+  std::vector<FaultCase> faults;  // Without the control "none", which every plan has.
   int blocks = 10;
   std::optional<std::uint64_t> seed;
   std::optional<std::chrono::nanoseconds>

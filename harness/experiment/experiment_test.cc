@@ -44,10 +44,10 @@ TEST(ExperimentFile, ReadsAWholeOne) {
   ASSERT_TRUE(experiment);
   EXPECT_EQ(experiment->arms[1].supervision, Supervision::kSupervised);
   EXPECT_EQ(experiment->arms[1].spares, 2);
-  EXPECT_EQ(experiment->faults[0].item->low, 120);
-  EXPECT_TRUE(experiment->faults[0].victim.holding_item);
-  EXPECT_EQ(experiment->faults[1].point, "tile.filter");
-  EXPECT_EQ(experiment->faults[1].repeat_times, 2);
+  EXPECT_EQ(experiment->faults[0].faults[0].trigger.gate->value.low, 120);
+  EXPECT_TRUE(experiment->faults[0].faults[0].victim.holding_item);
+  EXPECT_EQ(experiment->faults[1].faults[0].point, "tile.filter");
+  EXPECT_EQ(experiment->faults[1].faults[0].trigger.times, 2);
   EXPECT_EQ(experiment->blocks, 3);
 }
 
@@ -163,12 +163,13 @@ TEST(Plan, HasEveryCellOncePerBlockInARandomOrderOfTheSeed) {
       cells.insert({trial.arm, trial.fault.value_or(99)});
       order += std::to_string(trial.arm) + std::to_string(trial.fault.value_or(9));
       if (trial.fault != std::size_t{1}) continue;
-      EXPECT_GE(*trial.trigger.hit, 50);
-      EXPECT_LE(*trial.trigger.hit, 100);
+      EXPECT_GE(trial.triggers[0].count->low, 50);
+      EXPECT_LE(trial.triggers[0].count->low, 100);
       if (hit) {
-        EXPECT_EQ(*hit, *trial.trigger.hit) << "the phase is the same in all arms of a block";
+        EXPECT_EQ(*hit, trial.triggers[0].count->low)
+            << "the phase is the same in all arms of a block";
       }
-      hit = trial.trigger.hit;
+      hit = trial.triggers[0].count->low;
     }
     EXPECT_EQ(cells.size(), 6u);
     orders.insert(order);

@@ -17,8 +17,9 @@ struct PlannedTrial {
   std::size_t arm = 0;
   std::optional<std::size_t> fault;  // Empty: the twin.
   std::uint64_t seed = 0;
-  ResolvedTrigger
-      trigger;  // The same for all arms of a block: cells of a block differ in nothing else.
+  // One for each fault of the case, the same for all arms of a block: cells of a block differ in
+  // nothing else.
+  std::vector<Trigger> triggers;
 };
 
 // Blocks of all cells (arms x (none + faults)), each in random order.

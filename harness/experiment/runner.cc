@@ -239,7 +239,7 @@ class Runner {
     json arms = json::array();
     for (const ArmSpec& arm : experiment_.arms) arms.push_back(arm.name);
     json faults = json::array({"none"});
-    for (const FaultSpec& fault : experiment_.faults) faults.push_back(fault.name);
+    for (const FaultCase& fault : experiment_.faults) faults.push_back(fault.name);
     const json document{{"schema", kSchemaVersion},
                         {"experiment", experiment_.name},
                         {"run", run_id_},
@@ -276,14 +276,14 @@ class Runner {
         std::max(least, std::chrono::nanoseconds(golden_.duration_ns * kTimeoutFactor)));
     for (const PlannedTrial& planned : plan_) {
       const ArmSpec& arm = experiment_.arms[planned.arm];
-      const FaultSpec* fault = planned.fault ? &experiment_.faults[*planned.fault] : nullptr;
+      const FaultCase* fault = planned.fault ? &experiment_.faults[*planned.fault] : nullptr;
       progress_->update(planned.number - 1, planned.block,
                         (fault == nullptr ? std::string("none") : fault->name) + "/" + arm.name);
       TrialSpec spec = trial_spec(arm, planned.number);
       spec.block = planned.block;
       spec.order = planned.order;
-      spec.fault = fault;
-      spec.trigger = planned.trigger;
+      spec.faults = fault;
+      spec.triggers = planned.triggers;
       spec.seed = planned.seed;
       spec.disarmed = options_.disarm;
       spec.timeout = timeout;

@@ -13,6 +13,7 @@
 
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/content.h"
+#include "harness/experiment/launch.h"
 #include "harness/experiment/observer.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -34,7 +35,7 @@ constexpr int kCommandDepth = 3;  // Of a restarted command, below `crashworthy 
 // Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
 constexpr int kRingNumber = 100;
 constexpr int kEventNumber = 101;
-constexpr int kInjectionNumber = 102;
+constexpr int kFirstInjection = 4;  // Of what is polled.
 
 ItemRecord to_item_record(const ProbeRecord& record) {
   return {record.time_ns,     record.item,  record.part, record.attempt, record.pid, record.worker,
@@ -120,14 +121,23 @@ class Trial : private SubjectView {
     if (golden_ != nullptr) {
       for (std::size_t i = 0; i < golden_->items.size(); ++i) item_of_[golden_->items[i].name] = i;
     }
-    if (spec_.fault == nullptr) return finish_writing();
-    auto injection =
-        Injection::plan(*spec_.fault, spec_.trigger, spec_.seed, spec_.disarmed,
-                        [this](json step, bool synced) { log(std::move(step), synced); });
-    if (!injection) return injection.error();
-    injection_ = std::move(*injection);
-    if (auto armed = injection_->arm(*ring_); !armed) return armed;
+    plan_.argv = setup_.argv;
+    plan_.environment = setup_.environment;
+    plan_.environment.push_back(ProbeRing::environment(kRingNumber, kEventNumber));
+    plan_.directory = setup_.directory;
+    plan_.scratch = spec_.scratch;
+    plan_.descriptors = {{ring_->ring_fd(), kRingNumber}, {ring_->event_fd(), kEventNumber}};
+    if (auto armed = arm_injections(); !armed) return armed;
     return finish_writing();
+  }
+
+  Result<void> arm_injections() {
+    for (std::size_t i = 0; spec_.faults != nullptr && i < spec_.faults->faults.size(); ++i) {
+      injections_.add(Injection::plan(
+          {spec_.faults->faults[i], spec_.triggers[i], derive_seed(spec_.seed, "injection", i),
+           spec_.disarmed, [this](json step, bool synced) { log(std::move(step), synced); }}));
+    }
+    return injections_.arm(plan_);
   }
 
   // Writing the history must work before anything is started: a full disk is found here.
@@ -144,7 +154,7 @@ class Trial : private SubjectView {
          {"block", spec_.block},
          {"order", spec_.order},
          {"arm", spec_.arm->name},
-         {"fault", spec_.fault == nullptr ? "none" : spec_.fault->name},
+         {"fault", spec_.faults == nullptr ? "none" : spec_.faults->name},
          {"seed", spec_.seed},
          {"disarmed", spec_.disarmed},
          {"items", golden_ == nullptr ? 0 : golden_->items.size()},
@@ -157,25 +167,15 @@ class Trial : private SubjectView {
   }
 
   Result<void> launch() {
-    LaunchSpec launch;
-    launch.argv = setup_.argv;
-    launch.environment = setup_.environment;
-    launch.environment.push_back(ProbeRing::environment(kRingNumber, kEventNumber));
-    launch.directory = setup_.directory;
-    launch.descriptors = {{ring_->ring_fd(), kRingNumber}, {ring_->event_fd(), kEventNumber}};
-    if (injection_) {
-      if (const auto extra = injection_->inherited()) {
-        launch.descriptors.emplace_back(extra->first, kInjectionNumber);
-        launch.environment.push_back(extra->second + std::to_string(kInjectionNumber));
-      }
-    }
+    setup_.argv = plan_.argv;
     if (spec_.arm->supervision == Supervision::kRestart) {
       std::vector<int> numbers;
-      for (const auto& [ours, number] : launch.descriptors) numbers.push_back(number);
+      for (const auto& [ours, number] : plan_.descriptors) numbers.push_back(number);
       if (auto put = put_under_restart(*spec_.arm, spec_.scratch, numbers, setup_); !put)
         return put;
-      launch.argv = setup_.argv;
     }
+    LaunchSpec launch = launch_spec(plan_);
+    launch.argv = setup_.argv;
     launch.stdout_file = spec_.scratch / "stdout";
     launch.stderr_file = spec_.scratch / "stderr";
     launched_ns_ = now_ns();
@@ -194,15 +194,13 @@ class Trial : private SubjectView {
          {"containment", outcome_.containment}},
         false, launched_ns_);
     phase("steady");
+    injections_.launched(*this, *ring_);
     return {};
   }
 
   // The loop of the trial: reports, probe, outputs, time; nothing polls.
   void supervise() {
     const std::int64_t deadline = launched_ns_ + spec_.timeout.count();
-    std::int64_t fire_at = INT64_MAX;
-    if (injection_ && injection_->fire_after_ns())
-      fire_at = launched_ns_ + *injection_->fire_after_ns();
     std::int64_t drain_at = launched_ns_ + kDrainEveryNs;
     while (!childless_) {
       const std::int64_t now = now_ns();
@@ -210,37 +208,32 @@ class Trial : private SubjectView {
         timed_out_ = !main_ended_;
         return;
       }
-      if (now >= fire_at) {
-        fire_at = INT64_MAX;
-        injection_->on_trigger(*this, *ring_, true);
-      }
+      if (now >= injections_.next_ns(*this)) injections_.look(*this, *ring_);
       if (now >= drain_at) {
         refresh();
         drain_at = now + kDrainEveryNs;
       }
-      if (!wait_for_events(std::min({deadline, fire_at, drain_at}))) return;
+      if (!wait_for_events(std::min({deadline, injections_.next_ns(*this), drain_at}))) return;
       if (main_ended_) return;  // What is left of its tree ends with it.
     }
   }
 
   // False when the user interrupts.
   bool wait_for_events(std::int64_t until_ns) {
-    std::array<pollfd, 4> fds{{{subject_->report_fd(), POLLIN, 0},
-                               {ring_->event_fd(), POLLIN, 0},
-                               {observer_->fd(), POLLIN, 0},
-                               {interrupt_fd_, POLLIN, 0}}};
+    std::vector<pollfd> fds{{subject_->report_fd(), POLLIN, 0},
+                            {ring_->event_fd(), POLLIN, 0},
+                            {observer_->fd(), POLLIN, 0},
+                            {interrupt_fd_, POLLIN, 0}};
+    for (const int descriptor : injections_.descriptors()) fds.push_back({descriptor, POLLIN, 0});
     const std::int64_t wait_ns = std::max<std::int64_t>(0, until_ns - now_ns());
     const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
     if (::ppoll(fds.data(), fds.size(), &timeout, nullptr) <= 0) return true;
     if (fds[2].revents != 0)
       read_outputs();  // First: what comes before the fault is stamped before it.
-    if (fds[1].revents != 0) {
-      if (injection_)
-        injection_->on_trigger(*this, *ring_,
-                               false);  // Clears the event, and may ask for the next.
-      else
-        ring_->clear_event();
-    }
+    const bool looks = std::any_of(fds.begin() + kFirstInjection, fds.end(),
+                                   [](const pollfd& fd) { return fd.revents != 0; });
+    // Clears the event of the probe, and may ask for the next.
+    if (looks || fds[1].revents != 0 || fds[2].revents != 0) injections_.look(*this, *ring_);
     if (fds[0].revents != 0) read_reports();
     if (fds[3].revents != 0) outcome_.interrupted = true;
     return !outcome_.interrupted;
@@ -282,6 +275,9 @@ class Trial : private SubjectView {
     const std::size_t before = publications_.size();
     observer_->read(publications_);
     if (before == 0 && !publications_.empty()) phase("delivering");
+    if (publications_.empty()) return;
+    if (first_output_ns_ == 0) first_output_ns_ = publications_.front().time_ns;
+    last_output_ns_ = std::max(last_output_ns_, publications_.back().time_ns);
   }
 
   // Whatever is left of the tree ends now; then the last words of the probe and of the observer are
@@ -302,10 +298,10 @@ class Trial : private SubjectView {
                           std::find(setup_.complete_codes.begin(), setup_.complete_codes.end(),
                                     main_status_.exit_code()) != setup_.complete_codes.end();
     outcome_.stderr_tail = tail_of(spec_.scratch / "stderr");
-    if (injection_) finish_injection();
+    if (!injections_.empty()) finish_injections();
   }
 
-  void finish_injection() {
+  void finish_injections() {
     phase("check_injection");
     InjectionEvidence evidence{ends_, records_, !failure_};
     for (const ProbeRecord& record : records_) {
@@ -314,7 +310,7 @@ class Trial : private SubjectView {
           {record.pid, WaitStatus::from_raw(static_cast<int>(record.value)), record.time_ns});
     }
     add_supervision_events(evidence.ends);
-    injection_->finish(evidence);
+    injections_.finish(evidence);
   }
 
   // How the command's incarnations ended, as `crashworthy supervise` saw it.
@@ -454,6 +450,13 @@ class Trial : private SubjectView {
                    records_.end());
     const std::span<const ProbeRecord> fresh(records_.data() + before, records_.size() - before);
     tracker_.add(fresh);
+    for (const ProbeRecord& record : fresh) {
+      const auto event = static_cast<ProbeEvent>(record.event);
+      if (event == ProbeEvent::kWorkerReady && ready_ns_ == 0) ready_ns_ = record.time_ns;
+      if (event == ProbeEvent::kDelivered) last_output_ns_ = record.time_ns;
+      if (event == ProbeEvent::kDelivered && first_output_ns_ == 0)
+        first_output_ns_ = record.time_ns;
+    }
     std::vector<ItemRecord> items;
     for (const ProbeRecord& record : fresh) items.push_back(to_item_record(record));
     if (auto written = history_->write_items(items); !written && !failure_)
@@ -491,6 +494,18 @@ class Trial : private SubjectView {
   Result<UniqueFd> open(std::int32_t pid) const override { return subject_->open_process(pid); }
   std::vector<pid_t> host_pids() const override { return subject_->descendants(); }
 
+  Moment moment() const override {
+    Moment moment;
+    moment.now_ns = now_ns();
+    moment.launched_ns = launched_ns_;
+    moment.items_taken = ring_->count(ProbeEvent::kTaken);
+    // A command that has no probe tells nothing of the kind.
+    moment.ready_ns = prepared_.spec.pipeline.empty() && ready_ns_ == 0 ? launched_ns_ : ready_ns_;
+    moment.first_output_ns = first_output_ns_;
+    moment.last_output_ns = last_output_ns_;
+    return moment;
+  }
+
   const TrialSpec& spec_;
   const PreparedSubject& prepared_;
   const Golden* golden_;
@@ -500,7 +515,8 @@ class Trial : private SubjectView {
   TrialSetup setup_;
   std::optional<ProbeRing> ring_;
   std::optional<OutputObserver> observer_;
-  std::unique_ptr<Injection> injection_;
+  LaunchPlan plan_;
+  InjectionSet injections_;
   std::optional<Subject> subject_;
   std::map<std::string, std::size_t> item_of_;
   WorkerTracker tracker_;
@@ -511,6 +527,9 @@ class Trial : private SubjectView {
   std::optional<Error> failure_;
   std::int32_t main_pid_ = 0;  // As the subject sees it.
   std::int64_t launched_ns_ = 0;
+  std::int64_t ready_ns_ = 0;
+  std::int64_t first_output_ns_ = 0;
+  std::int64_t last_output_ns_ = 0;
   std::int64_t ended_ns_ = 0;
   WaitStatus main_status_;
   bool main_ended_ = false;

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "faults/injection.h"
+#include "faults/injection_set.h"
 #include "harness/experiment/subject_setup.h"
 #include "harness/process/containment.h"
 #include "results/history.h"
@@ -20,8 +20,8 @@ struct TrialSpec {
   int block = 0;
   int order = 0;  // In its block.
   const ArmSpec* arm = nullptr;
-  const FaultSpec* fault = nullptr;  // Null: the twin, without a fault.
-  ResolvedTrigger trigger;
+  const FaultCase* faults = nullptr;  // Null: the twin, without a fault.
+  std::vector<Trigger> triggers;      // Resolved: one for each of them.
   std::uint64_t seed = 0;
   bool disarmed = false;
   std::chrono::nanoseconds timeout{};
@@ -37,7 +37,6 @@ struct TrialOutcome {
   std::string stderr_tail;       // Last lines, for messages.
   std::int64_t duration_ns = 0;  // Launch to end of the main process.
   std::string containment;       // Level in force and why not a better one.
-  std::string injection;         // Its outcome; empty without a fault.
 };
 
 // Runs one trial. `golden` is null for the golden run itself, whose outputs are then read into

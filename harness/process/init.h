@@ -33,11 +33,22 @@
 
 namespace crashworthy {
 
+// Installs a filter that reports each of these system calls of this process and its descendants,
+// and sends its listener to `control`; makes no call of `calls` after it is in force. Returns 0 or
+// an errno value. Nobody of the tree may gain privileges by an exec any more
+// (PR_SET_NO_NEW_PRIVS).
+int install_filter(const std::vector<int>& calls, int control);
+
 // What is to be executed, ready for use between fork and exec.
 struct Command {
   struct Descriptor {
     int source;
     int number;  // In the subject.
+  };
+  struct Mount {
+    const char* source;
+    const char* target;
+    const char* options;
   };
   pid_t harness = 0;
   std::optional<Containment> forced;
@@ -49,6 +60,9 @@ struct Command {
   std::vector<char*> argv;  // These two end in a null pointer.
   std::vector<char*> environment;
   std::vector<Descriptor> descriptors;
+  int gate = -1;  // Where it waits before its exec, if it is to be held.
+  std::vector<Mount> mounts;
+  std::vector<int> notified;  // System calls that its filter reports.
 };
 
 // Reads the command out of the specification that the harness has written.

@@ -1,6 +1,7 @@
 // Everything that happens between fork and exec of the command: async-signal-safe calls only.
 // Before the fork: the reading of the command, so that nothing is allocated after it.
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -59,6 +60,17 @@ bool take_descriptors(const SpecHeader& header, std::size_t* at, Command* comman
   return true;
 }
 
+bool take_numbers(std::uint32_t count, std::size_t* at, Command* command) {
+  if (count > (command->bytes.size() - *at) / sizeof(std::int32_t)) return false;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    std::int32_t number = 0;
+    std::memcpy(&number, command->bytes.data() + *at, sizeof number);
+    *at += sizeof number;
+    command->notified.push_back(number);
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<Command> read_command(int spec) {
@@ -76,7 +88,9 @@ Result<Command> read_command(int spec) {
   if (header.limits_core != 0) command.core_limit = header.core_limit;
   command.bytes = *std::move(bytes);
   std::size_t at = sizeof header;
-  if (!take_descriptors(header, &at, &command)) return bad_spec();
+  if (!take_descriptors(header, &at, &command) || !take_numbers(header.notified, &at, &command)) {
+    return bad_spec();
+  }
   std::vector<const char*> directories;
   if (!take_strings(&command.bytes, &at, header.directories, &directories) ||
       !take_strings(&command.bytes, &at, header.candidates, &command.candidates) ||
@@ -84,6 +98,12 @@ Result<Command> read_command(int spec) {
       !take_strings(&command.bytes, &at, header.variables, &command.environment)) {
     return bad_spec();
   }
+  std::vector<const char*> mounts;
+  if (!take_strings(&command.bytes, &at, 3 * header.mounts, &mounts)) return bad_spec();
+  for (std::size_t i = 0; i + 2 < mounts.size(); i += 3) {
+    command.mounts.push_back({mounts[i], mounts[i + 1], mounts[i + 2]});
+  }
+  if (header.held != 0) command.gate = kFirstSubjectFd + static_cast<int>(header.descriptors);
   if (!directories.empty()) command.directory = directories[0];
   command.argv.push_back(nullptr);
   command.environment.push_back(nullptr);
@@ -108,13 +128,15 @@ void reset_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-// Every source and `failure` move above the highest wanted number first, so that no dup2 closes
-// what a later one needs. Returns the moved `failure`, or -1 with errno.
-int place_descriptors(Command::Descriptor* descriptors, std::size_t count, int failure) {
+// Every source, `failure` and `control` move above the highest wanted number first, so that no dup2
+// closes what a later one needs. Returns the moved `failure`, or -1 with errno.
+int place_descriptors(Command::Descriptor* descriptors, std::size_t count, int failure,
+                      int* control) {
   int above = kFirstSubjectFd;
   for (std::size_t i = 0; i < count; ++i) above = std::max(above, descriptors[i].number + 1);
   const int moved = ::fcntl(failure, F_DUPFD_CLOEXEC, above);
   if (moved < 0) return -1;
+  *control = ::fcntl(*control, F_DUPFD_CLOEXEC, above);
   for (std::size_t i = 0; i < count; ++i) {
     descriptors[i].source = ::fcntl(descriptors[i].source, F_DUPFD_CLOEXEC, above);
     if (descriptors[i].source < 0) return -1;
@@ -128,6 +150,28 @@ int place_descriptors(Command::Descriptor* descriptors, std::size_t count, int f
     if (::dup2(descriptors[i].source, descriptors[i].number) < 0) return -1;
   }
   return moved;
+}
+
+// What the command's tree sees at these places; the tree has mounts of its own. Returns 0 or errno.
+int mount_all(const Command& command) {
+  for (const Command::Mount& mount : command.mounts) {
+    const bool bind = std::strcmp(mount.source, "tmpfs") != 0;
+    const int done =
+        bind ? ::mount(mount.source, mount.target, nullptr, MS_BIND, nullptr)
+             : ::mount("tmpfs", mount.target, "tmpfs", MS_NOSUID | MS_NODEV, mount.options);
+    if (done != 0) return errno;
+  }
+  return 0;
+}
+
+// Waits at the gate; false when whoever holds it lets go without a word.
+bool wait_at(int gate) {
+  char byte = 0;
+  ssize_t count = 0;
+  do {
+    count = ::read(gate, &byte, 1);
+  } while (count < 0 && errno == EINTR);
+  return count == 1;
 }
 
 // Tries each file as a shell does: one that may not be executed is remembered, and the search goes
@@ -155,6 +199,9 @@ int execute_first(const Command& command) {
     if (::getppid() != reaper) ::_exit(127);
   }
   if (join >= 0 && ::write(join, "0", 1) != 1) fail(failure, Stage::kJoinCgroup, errno);
+  if (const int error = mount_all(command); error != 0) fail(failure, Stage::kMount, error);
+  // What the harness prepares meanwhile may need a process that has not moved on.
+  if (command.gate >= 0 && !wait_at(command.gate)) fail(failure, Stage::kProtocol, ECANCELED);
   if (command.core_limit) {
     const rlimit core{*command.core_limit, *command.core_limit};
     if (::setrlimit(RLIMIT_CORE, &core) != 0) fail(failure, Stage::kCoreLimit, errno);
@@ -162,9 +209,15 @@ int execute_first(const Command& command) {
   if (command.directory != nullptr && ::chdir(command.directory) != 0) {
     fail(failure, Stage::kDirectory, errno);
   }
-  const int moved = place_descriptors(descriptors->data(), descriptors->size(), failure);
+  int control = kControlFd;
+  const int moved = place_descriptors(descriptors->data(), descriptors->size(), failure, &control);
   if (moved < 0) fail(failure, Stage::kDescriptors, errno);
   reset_signals();
+  if (!command.notified.empty()) {
+    if (const int error = install_filter(command.notified, control); error != 0) {
+      fail(moved, Stage::kFilter, error);
+    }
+  }
   fail(moved, Stage::kExecute, execute_first(command));
 }
 

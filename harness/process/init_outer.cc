@@ -41,6 +41,7 @@ class Outer {
     ::close(kControlFd);  // From here on the reaper speaks.
     ::close(kSpecFd);
     for (const auto& descriptor : command_.descriptors) ::close(descriptor.source);
+    if (command_.gate >= 0) ::close(command_.gate);
     let_go_of_output();
     wait_for(reaper_.get());
     if (containment_ == Containment::kPidNamespace) {
@@ -210,7 +211,7 @@ void end_descendants(int cgroup) {
 int run_outer(bool is_shim) {
   auto command = read_command(kSpecFd);
   for (int fd = kControlFd;
-       command && fd < kFirstSubjectFd + static_cast<int>(command->descriptors.size()); ++fd) {
+       command && fd <= kFirstSubjectFd + static_cast<int>(command->descriptors.size()); ++fd) {
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
   if (command) {

@@ -110,6 +110,10 @@ class SubjectReaper : private Reaper {
 
  private:
   bool start() {
+    // Elsewhere they would be everybody's mounts.
+    if (!start_.command->mounts.empty() && start_.containment != Containment::kPidNamespace) {
+      return fail({Stage::kMount, EOPNOTSUPP});
+    }
     UniqueFd join;
     if (start_.cgroup >= 0) {
       auto processes = open_cgroup_processes(start_.cgroup);
@@ -120,6 +124,12 @@ class SubjectReaper : private Reaper {
     if (const auto failure = start_main(descriptors, join.get())) return fail(*failure);
     for (const auto& descriptor : descriptors) ::close(descriptor.source);
     let_go_of_output();
+    if (start_.command->gate < 0) return true;
+    ::close(start_.command->gate);
+    Message message;
+    message.kind = MessageKind::kHeld;
+    message.pid = main_;
+    send(&message, {}, true, 0);
     return true;
   }
 

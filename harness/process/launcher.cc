@@ -1,6 +1,8 @@
 // Subject::launch: checks what is asked, starts crashworthy-init, waits for its answer.
 #include "harness/process/launcher.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "harness/process/process_tree.h"
@@ -40,7 +42,22 @@ Result<Subject> Subject::launch(const LaunchSpec& spec) {
   state.outer = std::move(started->pidfd);
   state.control = std::move(started->control);
   state.lifeline = std::move(started->lifeline);
-  auto answer = await_answer(state.control.get());
+  Result<Received> answer = await_answer(state.control.get());
+  while (answer && (answer->message.kind == MessageKind::kHeld ||
+                    answer->message.kind == MessageKind::kListener)) {
+    if (answer->message.kind == MessageKind::kListener) {
+      if (answer->descriptors.empty() || !spec.on_listener) {
+        return corrupt_error("crashworthy-init sent a listener that nobody asked for");
+      }
+      spec.on_listener(std::move(answer->descriptors[0]));
+    } else {
+      const pid_t pid =
+          answer->message.names_process != 0 ? answer->credentials_pid : answer->message.pid;
+      if (auto ready = spec.before_exec(pid); !ready) return ready.error();
+      (void)!::write(started->gate.get(), "", 1);
+    }
+    answer = await_answer(state.control.get());
+  }
   if (!answer) return answer.error().with_context("unable to start '" + spec.argv[0] + "'");
   const Message& message = answer->message;
   if (message.kind == MessageKind::kFailed) return explain_failure(spec, candidates, message);

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,6 +42,22 @@ struct LaunchSpec {
   bool passthrough_output = false;
   // Forces a level; empty: what CRASHWORTHY_CONTAINMENT names, else the best that works here.
   std::optional<Containment> containment;
+  // What the tree sees at other places than we do, in this order; needs the level pid_namespace.
+  struct Mount {
+    std::string source;            // A file or directory of ours, or "tmpfs".
+    std::filesystem::path target;  // Exists, and is absolute.
+    std::string options;           // Of a tmpfs: "size=1048576".
+  };
+  std::vector<Mount> mounts;
+  // Called with our pid of the command's process, which is there but has executed nothing yet, and
+  // does not go on before this returns. An error ends the launch.
+  std::function<Result<void>(pid_t)> before_exec;
+  // Numbers of system calls that the kernel reports, of the whole tree, from the exec on; and who
+  // gets the listener (seccomp_unotify(2)). Each of these calls waits for its answer: serve it in a
+  // thread of its own. execve itself is among them, if it is listed. The tree cannot gain
+  // privileges by set-user-ID programs then.
+  std::vector<int> notified_calls;
+  std::function<void(UniqueFd)> on_listener;
   // RLIMIT_CORE of the subject, soft and hard; empty: as ours.
   std::optional<std::uint64_t> core_limit = 0;
 };

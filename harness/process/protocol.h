@@ -17,13 +17,14 @@ namespace crashworthy {
 inline constexpr int kControlFd = 3;
 inline constexpr int kLaunchLifelineFd = 4;
 inline constexpr int kSpecFd = 5;
-inline constexpr int kFirstSubjectFd = 6;  // --launch: LaunchSpec::descriptors, in order.
+inline constexpr int kFirstSubjectFd = 6;  // --launch: LaunchSpec::descriptors, in order; then
+                                           // the gate, where the command is to be held.
 
 // Descriptors of a process started as `crashworthy-init --guard PATH`.
 inline constexpr int kGuardLifelineFd = 3;
 inline constexpr int kGuardDirectoryFd = 4;
 
-inline constexpr std::uint32_t kProtocolMagic = 0x43570002;  // "CW", version 2
+inline constexpr std::uint32_t kProtocolMagic = 0x43570003;  // "CW", version 3
 
 struct SpecHeader {
   std::uint32_t magic = kProtocolMagic;
@@ -36,9 +37,11 @@ struct SpecHeader {
   std::uint32_t variables = 0;    // environ.
   std::uint64_t core_limit = 0;
   std::uint32_t limits_core = 0;  // 0: the limit stays as inherited.
-  std::uint32_t padding = 0;
+  std::uint32_t held = 0;         // 1: the command waits for a byte at its gate before its exec.
+  std::uint32_t mounts = 0;       // After environ: three strings each (source, target, options).
+  std::uint32_t notified = 0;     // Before the strings: so many int32 numbers of system calls.
 };
-static_assert(sizeof(SpecHeader) == 48);
+static_assert(sizeof(SpecHeader) == 56);
 
 enum class MessageKind : std::uint32_t {
   kStarted,  // The command was executed. Descriptors: its pidfd, the reaper's pidfd, the cgroup.
@@ -46,6 +49,8 @@ enum class MessageKind : std::uint32_t {
   kMainEnded,
   kDescendantEnded,
   kChildless,
+  kHeld,      // Before kStarted: `pid` waits at its gate.
+  kListener,  // Before kStarted: descriptor: the listener of the command's system call filter.
   // Of a shim only. Its kFailed is followed by more, its kStarted has the pidfd alone.
   kSetUp,  // `pid` is the reaper; orders are taken.
   kSuspended,
@@ -58,6 +63,8 @@ enum class Stage : std::uint32_t {
   kContainment,  // The forced level does not work; `reason` says why.
   kFork,
   kSession,
+  kMount,
+  kFilter,
   kJoinCgroup,
   kCoreLimit,
   kDirectory,

@@ -111,6 +111,8 @@ void Shim::State::take(Received received) {
       event.kind = ShimEvent::Kind::kResumed;
       break;
     case MessageKind::kDescendantEnded:
+    case MessageKind::kHeld:
+    case MessageKind::kListener:
     case MessageKind::kSetUp:
       return;
   }

@@ -39,15 +39,24 @@ Result<UniqueFd> write_spec(const LaunchSpec& spec, const std::vector<std::strin
   header.arguments = static_cast<std::uint32_t>(spec.argv.size());
   header.variables = static_cast<std::uint32_t>(spec.environment.size());
   header.limits_core = spec.core_limit ? 1 : 0;
+  header.held = spec.before_exec ? 1 : 0;
+  header.mounts = static_cast<std::uint32_t>(spec.mounts.size());
+  header.notified = static_cast<std::uint32_t>(spec.notified_calls.size());
   header.core_limit = spec.core_limit.value_or(0);
   std::string bytes(reinterpret_cast<const char*>(&header), sizeof header);
   for (const auto& [ours, number] : spec.descriptors) {
     bytes.append(reinterpret_cast<const char*>(&number), sizeof number);
   }
+  for (const std::int32_t call : spec.notified_calls) {
+    bytes.append(reinterpret_cast<const char*>(&call), sizeof call);
+  }
   if (header.directories == 1) append_strings(&bytes, {spec.directory.native()});
   append_strings(&bytes, candidates);
   append_strings(&bytes, spec.argv);
   append_strings(&bytes, spec.environment);
+  for (const LaunchSpec::Mount& mount : spec.mounts) {
+    append_strings(&bytes, {mount.source, mount.target.native(), mount.options});
+  }
   UniqueFd memory(::memfd_create("crashworthy-spec", MFD_CLOEXEC));
   if (!memory.valid()) return system_error("create a memory file", errno);
   if (auto written = write_all(memory.get(), bytes); !written) return written.error();
@@ -72,6 +81,8 @@ struct Wiring {
   UniqueFd in, out, error, lifeline;
   SocketPair control;
   UniqueFd our_lifeline;
+  UniqueFd gate;  // Where the command waits for a byte before its exec.
+  UniqueFd our_gate;
 };
 
 Result<void> wire_output(const LaunchSpec& spec, Wiring* wiring) {
@@ -94,6 +105,9 @@ Result<void> wire_control(Wiring* wiring) {
   if (::pipe2(pipe, O_CLOEXEC) != 0) return system_error("create the lifeline", errno);
   wiring->lifeline.reset(pipe[0]);
   wiring->our_lifeline.reset(pipe[1]);
+  if (::pipe2(pipe, O_CLOEXEC) != 0) return system_error("create the gate", errno);
+  wiring->gate.reset(pipe[0]);
+  wiring->our_gate.reset(pipe[1]);
   return {};
 }
 
@@ -144,10 +158,11 @@ Result<StartedInit> start_init(const char* mode, const LaunchSpec& spec,
                                wiring.error.get(),    wiring.control.theirs.get(),
                                wiring.lifeline.get(), written->get()};
   for (const auto& [ours, number] : spec.descriptors) descriptors.push_back(ours);
+  if (spec.before_exec) descriptors.push_back(wiring.gate.get());
   auto spawned = spawn_helper(*program, {mode, spec.argv[0]}, descriptors);
   if (!spawned) return spawned.error();
   return StartedInit{spawned->pid, std::move(spawned->pidfd), std::move(wiring.control.ours),
-                     std::move(wiring.our_lifeline)};
+                     std::move(wiring.our_lifeline), std::move(wiring.our_gate)};
 }
 
 Result<Received> await_answer(int control) {
@@ -188,6 +203,10 @@ Error explain_failure(const LaunchSpec& spec, const std::vector<std::string>& ca
       return system_error(what + "put it into its cgroup", message.error);
     case Stage::kFork:
       return system_error(what + "fork", message.error);
+    case Stage::kMount:
+      return system_error(what + "mount what it is to see", message.error);
+    case Stage::kFilter:
+      return system_error(what + "install its system call filter", message.error);
     case Stage::kSession:
     case Stage::kProtocol:
       break;

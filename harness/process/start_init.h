@@ -28,6 +28,7 @@ struct StartedInit {
   UniqueFd pidfd;
   UniqueFd control;   // Its messages come here.
   UniqueFd lifeline;  // Closing it ends everything.
+  UniqueFd gate;      // A byte here lets a held command go on.
 };
 
 // Starts crashworthy-init in `mode` ("--launch", "--shim") with `spec`, which was checked, and the

@@ -1,0 +1,14 @@
+// What makes the injections of each mechanism, for the rows of the catalogue.
+#pragma once
+
+#include <memory>
+
+#include "faults/injection.h"
+
+namespace crashworthy {
+
+std::unique_ptr<Injection> make_signal_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_point_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup);
+
+}  // namespace crashworthy

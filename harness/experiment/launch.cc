@@ -1,0 +1,25 @@
+#include "harness/experiment/launch.h"
+
+namespace crashworthy {
+
+LaunchSpec launch_spec(const LaunchPlan& plan) {
+  LaunchSpec launch;
+  launch.argv = plan.argv;
+  launch.environment = plan.environment;
+  launch.directory = plan.directory;
+  launch.descriptors = plan.descriptors;
+  for (const LaunchPlan::Mount& mount : plan.mounts)
+    launch.mounts.push_back({mount.source, mount.target, mount.options});
+  launch.notified_calls = plan.notified_calls;
+  launch.on_listener = plan.on_listener;
+  if (plan.before_exec.empty()) return launch;
+  launch.before_exec = [hooks = plan.before_exec](pid_t pid) -> Result<void> {
+    for (const auto& hook : hooks) {
+      if (auto done = hook(pid); !done) return done;
+    }
+    return {};
+  };
+  return launch;
+}
+
+}  // namespace crashworthy
