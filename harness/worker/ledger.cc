@@ -40,13 +40,12 @@ void Ledger::take_back(Ticket ticket, bool begun) {
   if (begun) ++returned.executions;
 }
 
-Ledger::Verdict Ledger::charge(Ticket ticket, bool alone, int max_deaths) {
+void Ledger::charge(Ticket ticket, bool alone) {
   Entry& charged = entry(ticket);
   ++charged.deaths;
   // Alone, so that no other job of the same process can have done the harm.
   charged.died_alone |= alone;
   charged.alone = true;
-  return convicted(ticket, max_deaths) ? Verdict::kConvicted : Verdict::kRetryAlone;
 }
 
 std::optional<Ledger::Closed> Ledger::accept(Ticket ticket, const Holder& holder, JobOutput output,

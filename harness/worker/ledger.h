@@ -25,7 +25,6 @@ class Ledger {
  public:
   // Names an open job; used anew once the job is closed.
   using Ticket = std::uint32_t;
-  enum class Verdict { kRetryAlone, kConvicted };
 
   struct Closed {
     JobResult result;
@@ -48,12 +47,11 @@ class Ledger {
   // The holder is gone, or never got it: nobody holds the job. `begun`: its execution had begun.
   void take_back(Ticket ticket, bool begun);
 
-  // Counts a death against the job; `alone`: nothing else was with it, and it was a retry.
-  // Convicted at the `max_deaths`-th, if one of those was alone; else its next execution must be
-  // alone.
-  Verdict charge(Ticket ticket, bool alone, int max_deaths);
+  // Counts a death against the job, whose next execution must be alone; `alone`: nothing else was
+  // with it, and it was a retry.
+  void charge(Ticket ticket, bool alone);
 
-  // What charge() has said last.
+  // At the `max_deaths`-th death, if one of them was alone.
   bool convicted(Ticket ticket, int max_deaths) const {
     return entry(ticket).deaths >= max_deaths && entry(ticket).died_alone;
   }

@@ -6,8 +6,6 @@
 namespace crashworthy {
 namespace {
 
-using Verdict = Ledger::Verdict;
-
 constexpr Holder kFirst{0, 1, 5};
 constexpr Holder kSecond{1, 2, 0};
 
@@ -60,18 +58,23 @@ TEST(Ledger, ConvictsAtTheLastDeathIfOneWasAlone) {
   Ledger ledger;
   const auto ticket = ledger.add(a_job());
   EXPECT_FALSE(ledger.alone(ticket));
-  EXPECT_EQ(ledger.charge(ticket, false, 2), Verdict::kRetryAlone);
+  ledger.charge(ticket, false);
+  EXPECT_FALSE(ledger.convicted(ticket, 2));
   EXPECT_TRUE(ledger.alone(ticket));
-  EXPECT_EQ(ledger.charge(ticket, false, 2), Verdict::kRetryAlone) << "none of them was alone";
-  EXPECT_EQ(ledger.charge(ticket, true, 2), Verdict::kConvicted);
+  ledger.charge(ticket, false);
+  EXPECT_FALSE(ledger.convicted(ticket, 2)) << "none of them was alone";
+  ledger.charge(ticket, true);
+  EXPECT_TRUE(ledger.convicted(ticket, 2));
 }
 
 // A spare dies of what it took over before anybody knows that its predecessor died of it.
 TEST(Ledger, TheOrderInWhichDeathsBecomeKnownDoesNotMatter) {
   Ledger ledger;
   const auto ticket = ledger.add(a_job());
-  EXPECT_EQ(ledger.charge(ticket, true, 2), Verdict::kRetryAlone);
-  EXPECT_EQ(ledger.charge(ticket, false, 2), Verdict::kConvicted);
+  ledger.charge(ticket, true);
+  EXPECT_FALSE(ledger.convicted(ticket, 2));
+  ledger.charge(ticket, false);
+  EXPECT_TRUE(ledger.convicted(ticket, 2));
 }
 
 TEST(Ledger, UsesTicketsAnewButNotTheirPast) {
@@ -79,13 +82,14 @@ TEST(Ledger, UsesTicketsAnewButNotTheirPast) {
   const auto first = ledger.add(a_job());
   ledger.lend(first, kFirst);
   ledger.take_back(first, true);
-  ledger.charge(first, true, 3);
+  ledger.charge(first, true);
   ledger.close(first, JobOutcome::kPoisoned, {});
   const auto second = ledger.add(a_job());
   EXPECT_EQ(second, first);
   EXPECT_EQ(ledger.executions(second), 0u);
   EXPECT_FALSE(ledger.alone(second));
-  EXPECT_EQ(ledger.charge(second, true, 2), Verdict::kRetryAlone);
+  ledger.charge(second, true);
+  EXPECT_FALSE(ledger.convicted(second, 2));
   EXPECT_FALSE(ledger.accept(second, kFirst, {"of the first one", {}, {}, 0}, {}, 1).has_value());
   EXPECT_EQ(ledger.close(second, JobOutcome::kLost, {}).serial, 1u);
 }

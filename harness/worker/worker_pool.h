@@ -179,11 +179,9 @@ class WorkerPool final : public Pool {
   Guilt guilt_of(const Process& process, WaitStatus status, const Job& job) const;
   std::chrono::nanoseconds deadline_of(const Job& job) const;
   std::string cause_of(Guilt guilt, WaitStatus status, const Job& job) const;
-  void requeue(Ticket ticket);
-  void close_dead(Ticket ticket, JobOutcome outcome, JobOutput output, WaitStatus status);
+  void requeue(Ticket ticket, Guilt guilt = Guilt::kNone,
+               std::optional<WaitStatus> status = std::nullopt);
   void lose(Ticket ticket, bool executing, Guilt guilt, WaitStatus status);
-  bool charge_and_convict(Ticket ticket, bool alone, Guilt guilt, WaitStatus status);
-  bool out_of_retries(Ticket ticket, Guilt guilt, WaitStatus status);
   void suspect(Process& process);
   void leave_place(const Process& process);
   void check_orphans();
