@@ -129,7 +129,7 @@ std::unique_ptr<Executor> make_pool(std::size_t bytes, int demand) {
   options.workers = 1;
   options.max_demand = demand;
   options.output_bytes = bytes;
-  options.frame_bytes = (4 * static_cast<std::size_t>(demand) + 4) * (bytes + 8192);
+  options.frame_bytes = (4 * static_cast<std::size_t>(demand) + 4) * frame_extent(bytes);
   return make_worker_pool(options, touch, Probe()).value();
 }
 
@@ -218,7 +218,7 @@ Result<nlohmann::json> round_trips(std::size_t bytes, int rounds, std::uint64_t 
   CopySide pipe(false, bytes);
   CopySide socket(true, bytes);
   // Last: it starts a thread, after which nobody may fork.
-  ExecutorSide threads(make_thread_executor(1, touch, Probe(), 8 * (bytes + 8192)), bytes);
+  ExecutorSide threads(make_thread_executor(1, touch, Probe(), 8 * frame_extent(bytes)), bytes);
   const std::vector<Side> sides = {{"pipe, copied both ways", [&] { return pipe.trips(); }},
                                    {"Unix socket, copied", [&] { return socket.trips(); }},
                                    {"threads, one process", [&] { return threads.trips(); }},

@@ -133,7 +133,7 @@ std::unique_ptr<Executor> make_pool(const Settings& settings, const JobFunction&
   options.protection_keys = settings.keys;
   options.output_bytes =
       static_cast<std::size_t>(settings.tile) * static_cast<std::size_t>(settings.tile);
-  options.frame_bytes = kImageSide * kImageSide * 3 + 256 * (options.output_bytes + 8192);
+  options.frame_bytes = kImageSide * kImageSide * 3 + 256 * frame_extent(options.output_bytes);
   Job warm_up;
   const TileTask task;
   warm_up.arguments.assign(reinterpret_cast<const char*>(&task), sizeof task);

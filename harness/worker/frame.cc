@@ -19,10 +19,9 @@ constexpr std::uint64_t kLargeFrame = std::uint64_t{16} << 20;
 
 std::uint64_t whole_pages(std::uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
-// What a frame of `bytes` bytes occupies, with its guard page.
-std::uint64_t extent_of(std::uint64_t bytes) { return whole_pages(bytes) + kPage; }
-
 }  // namespace
+
+std::size_t frame_extent(std::size_t bytes) { return whole_pages(bytes) + kPage; }
 
 struct Frame::Owner {
   std::shared_ptr<FrameArena> arena;
@@ -32,7 +31,7 @@ struct Frame::Owner {
   Owner(const Owner&) = delete;
   Owner& operator=(const Owner&) = delete;
   ~Owner() {
-    if (ref.bytes > 0) arena->release(ref.region, ref.offset, extent_of(ref.bytes));
+    if (ref.bytes > 0) arena->release(ref.region, ref.offset, frame_extent(ref.bytes));
   }
 };
 
@@ -80,7 +79,7 @@ Result<std::shared_ptr<FrameArena>> FrameArena::create(std::size_t regions,
 Frame FrameArena::allocate(std::uint32_t region, std::size_t bytes) {
   CRASHWORTHY_CHECK(bytes > 0 && region < free_.size(), bytes, region);
   if (bytes > region_bytes_) return {};
-  const std::uint64_t length = extent_of(bytes);
+  const std::uint64_t length = frame_extent(bytes);
   const std::lock_guard lock(mutex_);
   Extents& extents = free_[region];
   for (auto extent = extents.begin(); extent != extents.end(); ++extent) {
@@ -99,7 +98,7 @@ Frame FrameArena::hold(std::uint32_t region, std::uint64_t offset, std::size_t b
 }
 
 Frame FrameArena::allocate_output(std::uint32_t region, std::size_t bytes) {
-  if (bytes > 0 && extent_of(bytes) <= bank_bytes_) {
+  if (bytes > 0 && frame_extent(bytes) <= bank_bytes_) {
     const std::lock_guard lock(mutex_);
     auto& free = free_banks_.at(region);
     for (std::size_t bank = 0; bank < kBanks; ++bank) {
@@ -119,8 +118,8 @@ void FrameArena::shrink(Frame& frame, std::size_t bytes) {
     frame = Frame();
     return;
   }
-  const std::uint64_t kept = extent_of(bytes);
-  const std::uint64_t length = extent_of(std::exchange(ref.bytes, bytes));
+  const std::uint64_t kept = frame_extent(bytes);
+  const std::uint64_t length = frame_extent(std::exchange(ref.bytes, bytes));
   const bool banked = ref.offset < kBanks * bank_bytes_;  // A bank has one frame, however small.
   if (kept < length && !banked) release(ref.region, ref.offset + kept, length - kept);
 }

@@ -28,6 +28,9 @@ struct FrameRef {
 
 class FrameArena;
 
+// What a frame of `bytes` bytes takes of its region: whole pages, and its guard page.
+std::size_t frame_extent(std::size_t bytes);
+
 // A shared hold on a frame of the arena; the last one gives the memory back. Empty when made by
 // default. Copies may live in different threads. Outlives the executor that gave it.
 class Frame {

@@ -113,10 +113,10 @@ Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& given, JobFunc
       CellMemory::create(cells, static_cast<std::size_t>(options.max_demand) + kRingSpace);
   if (!memory) return memory.error().with_context("make a worker pool");
   const std::size_t bank =
-      options.protection_keys ? std::min(options.output_bytes, kMostBanked) + 4096 : 0;
+      options.protection_keys ? frame_extent(std::min(options.output_bytes, kMostBanked)) : 0;
   // A region holds a guard page for what is taken over, too.
-  auto frames =
-      FrameArena::create(cells + 1, options.output_bytes + options.frame_bytes + 8192, bank);
+  auto frames = FrameArena::create(
+      cells + 1, frame_extent(options.output_bytes) + frame_extent(options.frame_bytes), bank);
   if (!frames) return frames.error().with_context("make the frames of a worker pool");
   UniqueFd doorbell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!doorbell.valid()) return system_error("make the doorbell of a worker pool", errno);

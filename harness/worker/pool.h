@@ -63,7 +63,7 @@ struct PoolOptions {
   std::chrono::nanoseconds heartbeat{0};
 
   // The largest Job::output_bytes, and the room for frames of each worker beside it, and of the
-  // caller. Memory is taken only where it is touched. A frame takes whole pages, and one more.
+  // caller. Memory is taken only where it is touched. Each frame takes frame_extent() of it.
   std::size_t output_bytes = 0;
   std::size_t frame_bytes = 0;
   // true: jobs fill their outputs in the thread that calls the job function, and in threads that it

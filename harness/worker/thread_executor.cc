@@ -22,7 +22,7 @@ class ThreadExecutor final : public Executor {
   ThreadExecutor(int threads, JobFunction function, Probe probe, std::size_t frame_bytes)
       : function_(std::move(function)),
         probe_(probe),
-        frames_(FrameArena::create(kRegions, frame_bytes + kGuard).value()) {
+        frames_(FrameArena::create(kRegions, frame_extent(frame_bytes)).value()) {
     CRASHWORTHY_CHECK(threads > 0, threads);
     for (int i = 0; i < threads; ++i) {
       threads_.emplace_back([this, i] { work(static_cast<std::uint32_t>(i)); });
@@ -43,7 +43,7 @@ class ThreadExecutor final : public Executor {
 
   std::uint64_t submit(Job job) override {
     CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
-    CRASHWORTHY_CHECK(job.output_bytes + kGuard <= frames_->region_bytes(), job.output_bytes);
+    CRASHWORTHY_CHECK(frame_extent(job.output_bytes) <= frames_->region_bytes(), job.output_bytes);
     std::uint64_t number = 0;
     {
       const std::lock_guard lock(mutex_);
@@ -128,7 +128,6 @@ class ThreadExecutor final : public Executor {
   }
 
   static constexpr std::uint32_t kInputs = 0, kOutputs = 1, kRegions = 2;
-  static constexpr std::size_t kGuard = 8192;
   static constexpr std::chrono::microseconds kRetry{200};
 
   const JobFunction function_;

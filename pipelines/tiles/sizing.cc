@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "harness/worker/frame.h"
+
 namespace crashworthy::tiles {
 namespace {
-
-constexpr std::uint64_t kPage = 4096;
 
 // Tiles of 64 x 64 take 30 us: as many of them wait for a worker as it does in half a millisecond,
 // in which the coordinator surely looks up. Few of the large ones, so that a read or a batch that
@@ -15,10 +15,6 @@ constexpr std::int64_t kLeastJobs = 3;
 constexpr std::int64_t kMostJobs = 16;
 
 }  // namespace
-
-std::uint64_t frame_extent(std::uint64_t bytes) {
-  return (bytes + kPage - 1) / kPage * kPage + kPage;
-}
 
 std::uint64_t largest_tile_bytes(const Settings& settings) {
   const std::uint64_t bytes = std::uint64_t(settings.tile.width) *

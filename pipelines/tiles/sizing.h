@@ -9,9 +9,6 @@
 
 namespace crashworthy::tiles {
 
-// The bytes that a frame takes of its region: whole pages, and a guard page behind them.
-std::uint64_t frame_extent(std::uint64_t bytes);
-
 // The largest tile of a result, in bytes.
 std::uint64_t largest_tile_bytes(const Settings& settings);
 
