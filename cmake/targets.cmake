@@ -10,7 +10,8 @@ enable_testing()
 
 add_library(crashworthy_settings INTERFACE)
 target_compile_features(crashworthy_settings INTERFACE cxx_std_20)
-target_include_directories(crashworthy_settings INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+target_include_directories(crashworthy_settings INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/crashworthy>)
 target_compile_options(crashworthy_settings INTERFACE
   $<BUILD_INTERFACE:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror=return-type>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
@@ -26,15 +27,26 @@ if(CRASHWORTHY_SANITIZER)
   target_link_options(crashworthy_settings INTERFACE -fsanitize=${CRASHWORTHY_SANITIZER})
 endif()
 
-# crashworthy_library(NAME SOURCES ... [PUBLIC targets...] [PRIVATE targets...])
-# makes the static library crashworthy_NAME with the alias crashworthy::NAME.
+set_target_properties(crashworthy_settings PROPERTIES EXPORT_NAME settings)
+install(TARGETS crashworthy_settings EXPORT crashworthy)
+
+# crashworthy_library(NAME SOURCES ... [PUBLIC targets...] [PRIVATE targets...] [INSTALL])
+# makes the static library crashworthy_NAME with the alias crashworthy::NAME. With INSTALL, it is what
+# find_package(crashworthy) offers, with the headers beside it.
 function(crashworthy_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "INSTALL" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(crashworthy_${name} STATIC ${arg_SOURCES})
   add_library(crashworthy::${name} ALIAS crashworthy_${name})
   set_target_properties(crashworthy_${name} PROPERTIES EXPORT_NAME ${name})
   target_link_libraries(crashworthy_${name} PUBLIC crashworthy_settings ${arg_PUBLIC}
                         PRIVATE ${arg_PRIVATE})
+  if(arg_INSTALL)
+    file(RELATIVE_PATH room ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+    install(TARGETS crashworthy_${name} EXPORT crashworthy ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    file(GLOB headers CONFIGURE_DEPENDS *.h)
+    list(FILTER headers EXCLUDE REGEX "_test_|behaviour|explore|fake_|model|transcript|real_world")
+    install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/crashworthy/${room})
+  endif()
 endfunction()
 
 # crashworthy_program(NAME SOURCES ... LINK targets... [INSTALL bin|libexec])
