@@ -56,11 +56,19 @@ Result<void> read_pick(const json& object, const std::string& pointer, VictimRul
   return {};
 }
 
+// Most faults strike a worker unless told otherwise; some rows name another role.
+std::string default_role(const FaultRow& row) {
+  for (const FaultKey& key : row.keys) {
+    if (std::string(key.key) == "victim.role" && key.fallback != nullptr) return key.fallback;
+  }
+  return role_name(Role::kWorker);
+}
+
 Result<void> read_victim(const json& object, const std::string& pointer, FaultSpec& fault) {
   if (auto valid = require_object(object, pointer, keys_of(fault.row(), "victim")); !valid)
     return valid;
   VictimRule& victim = fault.victim;
-  auto role = read_string(object, pointer, "role", "worker");
+  auto role = read_string(object, pointer, "role", default_role(fault.row()));
   if (!role) return role.error();
   const auto found = std::find(kRoleNames.begin(), kRoleNames.end(), *role);
   if (found == kRoleNames.end()) {
@@ -217,16 +225,15 @@ Result<FaultSpec> parse_fault(const json& object, const std::string& pointer) {
         pointer + "/name",
         "'" + fault.name + "' is no name for a fault: 'none' is the twin, which is always added");
   }
-  if (object.contains("victim")) {
-    if (fault.trigger_kind() == TriggerKind::kCounted) {
-      return field_error(pointer + "/victim",
-                         fault.point.empty()
-                             ? "the victim is whoever makes the chosen call"
-                             : "the victim of a point is whoever passes it on the chosen hit");
-    }
-    if (auto read = read_victim(object["victim"], pointer + "/victim", fault); !read)
-      return read.error();
+  if (object.contains("victim") && fault.trigger_kind() == TriggerKind::kCounted) {
+    return field_error(pointer + "/victim",
+                       fault.point.empty()
+                           ? "the victim is whoever makes the chosen call"
+                           : "the victim of a point is whoever passes it on the chosen hit");
   }
+  if (auto read = read_victim(object.value("victim", json::object()), pointer + "/victim", fault);
+      !read)
+    return read.error();
   const char* count_key = fault.row().count_key == nullptr ? "hit" : fault.row().count_key;
   auto trigger = parse_trigger(object.value("when", json::object()), pointer + "/when",
                                fault.trigger_kind(), count_key);

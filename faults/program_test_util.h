@@ -65,6 +65,19 @@ inline bool eventually(const std::function<bool()>& holds, int bound_ms = 5'000)
   return holds();
 }
 
+inline bool comes_to(pid_t pid, char state) {
+  return eventually([&] { return state_of(pid) == state; });
+}
+
+// Whether a pidfd tells how a process ended that others have reaped (Linux 6.15).
+inline bool kernel_tells_of_ends() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  const auto pidfd = open_pidfd(child);
+  ::waitpid(child, nullptr, 0);
+  return pidfd && exit_status_from_kernel(pidfd->get()).has_value();
+}
+
 // A program that was started by the test, as a subject without a probe; it has said that it is
 // ready. Whatever is below it when it ends is this process's child then, and is ended too.
 class ProgramSubject : public SubjectView {
