@@ -65,6 +65,11 @@ constexpr FaultKey kHangDuration{"set.duration",
                                  "DURATION until SIGCONT; default: until the end of the trial",
                                  KeyType::kDuration};
 constexpr FaultKey kLoopTimes{"set.times", "N deaths; default 3", KeyType::kCount, "3"};
+constexpr FaultKey kDelay{"set.delay", "DURATION before each start", KeyType::kDuration, nullptr,
+                          true};
+constexpr FaultKey kCode{"set.code", "N: the exit code; default 127", KeyType::kCount, "127"};
+constexpr FaultKey kRefusals{"set.times", "N: so many starts are refused, the first; default 1",
+                             KeyType::kCount, "1"};
 
 // ---- The keys of each row ----
 
@@ -87,6 +92,8 @@ constexpr std::array kSupervisorKeys{kSupervisorRole, kAfter, kItem, kPhase,
 constexpr std::array kLoopKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
                                kChild, kPick,    kAfter,  kItem,        kPhase,
                                kEvent, kAll,     kAny,    kThen,        kLoopTimes};
+constexpr std::array kSlowStartKeys{kDelay};
+constexpr std::array kFailStartKeys{kCode, kRefusals};
 constexpr std::array kAbortKeys{kHit, kHitRepeat, kAfter, kItem, kPhase, kEvent, kAll, kAny, kThen};
 constexpr std::array kMemCapKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
                                  kChild, kAfter,   kItem,   kPhase,       kEvent,
@@ -143,6 +150,22 @@ constexpr std::array kRows{
              "nothing to undo: it stops by itself", "somebody who replaces the victim", kLoopKeys,
              "crashworthy run --fault process.crashloop --set times=5 -- ./pipeline in/ out/",
              make_crashloop_injection},
+    FaultRow{"process.slow_start", "start", PointRule::kNone, TriggerKind::kLaunch, nullptr,
+             "the command takes longer to start, each time",
+             "a cold cache, a slow disk or network at start-up, loading of large models",
+             "the helper before the command wrote down that the delay was over",
+             "it ends with the "
+             "trial",
+             "nothing", kSlowStartKeys,
+             "crashworthy run --fault process.slow_start --set delay=2s -- ./pipeline in/ out/",
+             make_start_injection},
+    FaultRow{"process.fail_start", "start", PointRule::kNone, TriggerKind::kLaunch, nullptr,
+             "the command ends with an exit code instead of starting, the first times",
+             "a missing library or file, a port in use, a bad configuration after a roll-out",
+             "the helper before the command wrote down each refusal, and its exit code",
+             "it ends with the trial", "nothing", kFailStartKeys,
+             "crashworthy run --fault process.fail_start --set times=2 -- ./pipeline in/ out/",
+             make_start_injection},
     FaultRow{"native.abort", "fault_point", PointRule::kRequired, TriggerKind::kCounted, "hit",
              "abort() inside the victim, at a fault point of its own code",
              "a failed assertion or an uncaught exception in native code, deep inside a library's "

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -97,6 +98,11 @@ struct Log {
       if (candidate.value("step", "") == name) return candidate;
     }
     return nullptr;
+  }
+  std::ptrdiff_t count(const std::string& name) const {
+    return std::count_if(steps.begin(), steps.end(), [&](const json& candidate) {
+      return candidate.value("step", "") == name;
+    });
   }
 };
 

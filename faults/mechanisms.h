@@ -11,6 +11,7 @@ std::unique_ptr<Injection> make_signal_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_hang_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_tree_kill_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_crashloop_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_start_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_point_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup);
 

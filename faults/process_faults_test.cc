@@ -56,9 +56,9 @@ TEST_F(ProcessFaults, KillRepeatsAfterItsGap) {
       R"({"fault": "process.kill", "victim": {"role": "any", "pick": "newest", "child": 2},
           "when": {"after": "1ns", "repeat": {"times": 3, "gap": "30ms"}}})");
   ProgramSubject subject(victim_doing({"restart"}));
-  const std::int64_t start = now_ns();
-  ASSERT_TRUE(subject.work_until(
-      *injection_, [&] { return injection_->fired() && now_ns() - start > 200'000'000; }));
+  ASSERT_TRUE(subject.work_until(*injection_, [&] { return log_.count("fired") == 3; }));
+  subject.work_until(
+      *injection_, [] { return false; }, 100);
   EXPECT_NE(subject.main_pid(), 0);
   EXPECT_EQ(finish()["victims"].size(), 3u) << log_.result().dump();
 }
@@ -236,10 +236,7 @@ TEST_F(ProcessFaults, KillSupervisorIsSkippedWhereThereIsNone) {
 TEST_F(ProcessFaults, CrashloopKillsEachThatTakesThePlaceAndStops) {
   plan(now_with("process.crashloop", R"(, "victim": {"child": 2})"));
   ProgramSubject subject(victim_doing({"restart"}));
-  ASSERT_TRUE(subject.work_until(*injection_, [&] {
-    return std::count_if(log_.steps.begin(), log_.steps.end(),
-                         [](const json& step) { return step.value("step", "") == "fired"; }) == 3;
-  }));
+  ASSERT_TRUE(subject.work_until(*injection_, [&] { return log_.count("fired") == 3; }));
   ASSERT_TRUE(eventually([&] { return tree_of(subject.pid()).size() == 2; }));
   const pid_t last = tree_of(subject.pid())[1];
   subject.work_until(
@@ -255,6 +252,100 @@ TEST_F(ProcessFaults, CrashloopOfWhatNobodyRestartsIsNotConfirmed) {
   look(subject);
   EXPECT_EQ(finish(subject.work_until_end(*injection_))["outcome"], "not_activated");
   EXPECT_THAT(reason(), HasSubstr("1 of 3"));
+}
+
+// ---- slow_start, fail_start ----
+
+// The planned command line as a program, whose descriptors are those of the plan.
+InjectionEvidence run_planned(const LaunchPlan& launch) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    for (const auto& [ours, number] : launch.descriptors) ::dup2(ours, number);
+    std::vector<char*> words;
+    for (const std::string& word : launch.argv) words.push_back(const_cast<char*>(word.c_str()));
+    words.push_back(nullptr);
+    ::execvp(words[0], words.data());
+    ::_exit(126);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return {{{pid, WaitStatus::from_raw(status), now_ns()}}, {}};
+}
+
+class StartFaults : public ProcessFaults {
+ protected:
+  void launched() {
+    FakeSubject subject(ring_, [](const Probe&) { return 0; });
+    injection_->launched(subject);
+  }
+  ProbeRing ring_ = *ProbeRing::create(1 << 10);
+};
+
+TEST_F(StartFaults, SlowStartSleepsAndThenBecomesTheCommand) {
+  for (const auto& argv :
+       {victim_doing({"exit", "7"}), std::vector<std::string>{"python3", "-c", "exit(7)"}}) {
+    launch_ = LaunchPlan{};
+    launch_.argv = argv;
+    plan(R"({"fault": "process.slow_start", "set": {"delay": "100ms"}})");
+    launched();
+    const std::int64_t start = now_ns();
+    const InjectionEvidence evidence = run_planned(launch_);
+    EXPECT_GE(evidence.ends[0].time_ns - start, 100'000'000);
+    EXPECT_EQ(evidence.ends[0].status.exit_code(), 7);
+    EXPECT_EQ(finish(evidence)["outcome"], "confirmed") << log_.result().dump();
+    EXPECT_TRUE(injection_->fired());
+  }
+}
+
+TEST_F(StartFaults, FailStartRefusesTheFirstStartsAndNoMore) {
+  launch_.argv = victim_doing({"exit", "7"});
+  plan(R"({"fault": "process.fail_start", "set": {"code": 9, "times": 2}})");
+  launched();
+  InjectionEvidence evidence;
+  std::vector<int> codes;
+  for (int i = 0; i < 4; ++i) {
+    evidence.ends.push_back(run_planned(launch_).ends[0]);
+    codes.push_back(evidence.ends.back().status.exit_code());
+  }
+  EXPECT_EQ(codes, (std::vector{9, 9, 7, 7}));
+  EXPECT_EQ(finish(evidence)["outcome"], "confirmed");
+  EXPECT_EQ(reason(), "2 of 2 starts refused");
+}
+
+TEST_F(StartFaults, DisarmedTheCommandStartsAsEver) {
+  for (const char* fault : {R"({"fault": "process.slow_start", "set": {"delay": "10s"}})",
+                            R"({"fault": "process.fail_start"})"}) {
+    launch_ = LaunchPlan{};
+    launch_.argv = victim_doing({"exit", "7"});
+    plan(fault, true);
+    launched();
+    const std::int64_t start = now_ns();
+    const InjectionEvidence evidence = run_planned(launch_);
+    EXPECT_LT(now_ns() - start, 5'000'000'000);
+    EXPECT_EQ(evidence.ends[0].status.exit_code(), 7);
+    EXPECT_EQ(finish(evidence)["outcome"], "not_activated");
+    EXPECT_FALSE(injection_->fired());
+  }
+}
+
+TEST_F(StartFaults, AStartThatNeverComesOrCannotBeIsNotConfirmed) {
+  launch_.argv = {"/no/such/program"};
+  plan(R"({"fault": "process.slow_start", "set": {"delay": "1ms"}})");
+  launched();
+  EXPECT_EQ(finish()["outcome"], "not_activated");
+  launch_ = LaunchPlan{};
+  launch_.argv = {"/no/such/program"};
+  plan(R"({"fault": "process.slow_start", "set": {"delay": "1ms"}})");
+  launched();
+  const InjectionEvidence evidence = run_planned(launch_);
+  EXPECT_EQ(evidence.ends[0].status.exit_code(), 127);
+  EXPECT_EQ(finish(evidence)["outcome"], "indeterminate");
+}
+
+TEST_F(StartFaults, AnExitCodeIsAByte) {
+  const FaultSpec fault = fault_of(R"({"fault": "process.fail_start", "set": {"code": 256}})");
+  auto injection = Injection::plan({fault, fault.trigger, 1, false, log_.sink()});
+  EXPECT_FALSE(injection->arm(launch_));
 }
 
 // ---- Whatever it is: disarmed, or nobody there ----

@@ -94,7 +94,7 @@ int spin_in_threads(int count) {
       ::usleep(10 * kPauseUs);
       ::_exit(0);
     }
-    ::usleep(kPauseUs);
+    ::usleep(10 * kPauseUs);
     while (::waitpid(-1, nullptr, WNOHANG) > 0) {
     }
   }
