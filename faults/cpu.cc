@@ -152,7 +152,7 @@ class Throttle {
  public:
   struct Measured {
     std::int64_t cycles = 0;
-    std::int64_t held_back = 0;  // Cycles in which it would have gone on.
+    std::int64_t held_back = 0;  // Cycles in which it had run and would have gone on.
     std::int64_t cpu_ns = 0;
     std::int64_t wall_ns = 0;
     std::int64_t most_threads = 1;  // That wanted to run at once.
@@ -192,13 +192,15 @@ class Throttle {
       const std::string states = thread_states(pid_);
       const auto wanting = std::count(states.begin(), states.end(), 'R');
       if (!send_signal(pidfd_, SIGSTOP)) break;
-      // What it has had by now: it may be gone at the end.
-      if (const auto used = cpu_ns(pid_)) measured_.cpu_ns = *used - before;
+      // At each cycle: it may be gone at the end.
+      const std::int64_t used = cpu_ns(pid_).value_or(before + measured_.cpu_ns) - before;
+      const std::int64_t fresh = used - std::exchange(measured_.cpu_ns, used);
       const bool goes_on = rest(kCycleNs - run_ns_);
       measured_.wall_ns = now_ns() - start;
       if (has_ended(pidfd_)) break;
       ++measured_.cycles;
-      measured_.held_back += wanting > 0;
+      // To be woken by SIGCONT alone makes it run too, but not for long.
+      measured_.held_back += wanting > 0 && fresh > run_ns_ / 2;
       measured_.most_threads = std::max<std::int64_t>(measured_.most_threads, wanting);
       if (!goes_on) break;
     }
@@ -255,8 +257,8 @@ class QuotaInjection : public Injection {
                           {"used_percent", used}});
     if (measured_.cycles < kLeastCycles)
       return indeterminate("it lasted too short for its share to be measured");
-    if (measured_.held_back == 0)
-      return not_activated("the victim never wanted the processor when it was stopped");
+    if (measured_.held_back < kLeastCycles)
+      return not_activated("the victim hardly ever wanted the processor when it was stopped");
     if (used > allowed) return indeterminate("the victim had more than its share of the processor");
     return confirmed(started_ns_);
   }
