@@ -245,6 +245,7 @@ std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported
   table->firing_count = 1;
   table->firings[0].pid = 77;
   table->firings[0].signal = SIGABRT;
+  table->firings[0].signal_code = SI_TKILL;
   table->firings[0].signal_sender = sender;
   table->firings[0].hit = 1;
   table->firings[0].time_ns = 5;
