@@ -58,6 +58,16 @@ constexpr FaultKey kPoisonItem{
     "N: the number of the item; default: that which passes the point on the chosen hit (a range "
     "is drawn), and from then on always",
     KeyType::kCount};
+constexpr FaultKey kAllocCall{
+    "when.call",
+    "N or [LOW, HIGH]: the N-th call of malloc, calloc, realloc, memalign, aligned_alloc or "
+    "posix_memalign (operator new calls malloc), counted over all processes of the trial from "
+    "their start on (from when other conditions hold); default 1"};
+constexpr FaultKey kCallRepeat{
+    "when.repeat",
+    "{\"times\": T, \"every\": E}: fail T times, each E calls after the one before; default once"};
+constexpr FaultKey kSizeMin{"set.size_min", "SIZE: smaller calls do not count; default: all count",
+                            KeyType::kSize};
 constexpr FaultKey kHeadroom{
     "set.headroom",
     "SIZE that the victim may still map beyond what it has; default: none, whatever it frees "
@@ -80,6 +90,8 @@ constexpr std::array kThrowKeys{kHit,   kHitRepeat, kProbability, kAfter, kItem,
                                 kEvent, kAll,       kAny,         kThen,  kException};
 constexpr std::array kPoisonKeys{kHit, kAfter, kItem, kPhase,     kEvent,
                                  kAll, kAny,   kThen, kPoisonItem};
+constexpr std::array kAllocKeys{kAllocCall, kCallRepeat, kProbability, kAfter, kItem,   kPhase,
+                                kEvent,     kAll,        kAny,         kThen,  kSizeMin};
 constexpr std::array kMemCapKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
                                  kChild, kAfter,   kItem,   kPhase,       kEvent,
                                  kAll,   kAny,     kThen,   kHeadroom};
@@ -198,6 +210,15 @@ constexpr std::array kRows{
              "crashworthy run --fault process.exit_early@my.point --when hit=3 -- ./my_pipeline "
              "in/ out/",
              make_point_injection},
+    FaultRow{"native.alloc_fail", "alloc_fail", PointRule::kNone, TriggerKind::kCounted, "call",
+             "one allocation that returns null, with ENOMEM",
+             "memory that runs out for one moment, in the one place where nobody checks",
+             "the record of the call, in the process that made it: its number, its size, and that "
+             "it returned null",
+             "nothing to undo: every other call is as before",
+             "programs that are dynamically linked, and not set-user-ID", kAllocKeys,
+             "crashworthy run --fault native.alloc_fail --when call=100 -- ./my_pipeline in/ out/",
+             make_alloc_injection},
     FaultRow{
         "resource.mem_cap", "resource_limit", PointRule::kNone, TriggerKind::kMoment, nullptr,
         "RLIMIT_AS on one process: it can map no more memory",

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <map>
@@ -205,9 +204,7 @@ class PointInjection : public Injection {
     schedule.every = static_cast<std::uint64_t>(trigger.every);
     schedule.times = static_cast<std::uint64_t>(trigger.times);
     schedule.seed = random_.next();
-    if (trigger.probability < 1)
-      schedule.chance = std::max<std::uint64_t>(
-          1, static_cast<std::uint64_t>(std::ldexp(trigger.probability, 64)));
+    schedule.set_probability(trigger.probability);
     // A disarmed one has no gate: its hits are counted for the record.
     schedule.open = !trigger.gate || disarmed_ ? 1 : 0;
   }

@@ -33,27 +33,27 @@ constexpr bool kSanitized = false;
 
 TEST(PointSubject, Passes) {
   if (!is_subject()) return;
-  for (int i = 0; i < 4; ++i) CRASHWORTHY_FAULT_POINT("here");
+  for (int i = 0; i < 4; ++i) CRASHWORTHY_FAULT_POINT("test.here");
   ::_exit(3);
 }
 
 TEST(PointSubject, PassesUntilItIsKilled) {
   while (is_subject()) {
-    CRASHWORTHY_FAULT_POINT("here");
+    CRASHWORTHY_FAULT_POINT("test.here");
     ::usleep(1000);
   }
 }
 
 TEST(PointSubject, PassesInAThread) {
   if (!is_subject()) return;
-  std::thread([] { CRASHWORTHY_FAULT_POINT("here"); }).join();
+  std::thread([] { CRASHWORTHY_FAULT_POINT("test.here"); }).join();
   ::_exit(3);
 }
 
 TEST(PointSubject, Catches) {
   if (!is_subject()) return;
   try {
-    CRASHWORTHY_FAULT_POINT("here");
+    CRASHWORTHY_FAULT_POINT("test.here");
   } catch (const std::exception&) {
   }
   ::_exit(4);
@@ -62,7 +62,7 @@ TEST(PointSubject, Catches) {
 TEST(PointSubject, ExitsWhileItHandles) {
   if (!is_subject()) return;
   try {
-    CRASHWORTHY_FAULT_POINT("here");
+    CRASHWORTHY_FAULT_POINT("test.here");
   } catch (const std::exception&) {
     ::_exit(5);
   }
@@ -71,19 +71,19 @@ TEST(PointSubject, ExitsWhileItHandles) {
 TEST(PointSubject, HasAHandlerThatExits) {
   if (!is_subject()) return;
   ::signal(SIGSEGV, [](int) { ::_exit(9); });
-  CRASHWORTHY_FAULT_POINT("here");
+  CRASHWORTHY_FAULT_POINT("test.here");
 }
 
 TEST(PointSubject, HasItems) {
   if (!is_subject()) return;
-  for (std::uint64_t item = 0; item < 5; ++item) CRASHWORTHY_FAULT_POINT_ITEM("here", item);
+  for (std::uint64_t item = 0; item < 5; ++item) CRASHWORTHY_FAULT_POINT_ITEM("test.here", item);
   ::_exit(3);
 }
 
 TEST(PointSubject, HasABuffer) {
   if (!is_subject()) return;
   unsigned char buffer[64] = {};
-  CRASHWORTHY_FAULT_BUFFER("here", buffer, sizeof buffer);
+  CRASHWORTHY_FAULT_BUFFER("test.here", buffer, sizeof buffer);
   int bits = 0;
   for (const unsigned char byte : buffer) bits += __builtin_popcount(byte);
   ::_exit(bits);
@@ -124,7 +124,7 @@ class PointCrashes : public PointFaults, public ::testing::WithParamInterface<Cr
 TEST_P(PointCrashes, AreConfirmedByTheVictimsOwnSignal) {
   const Crash& crash = GetParam();
   const json result =
-      run(std::string(R"({"fault": ")") + crash.fault + R"(@here", "when": {"hit": 3}})", "Passes");
+      run(std::string(R"({"fault": ")") + crash.fault + R"(@test.here", "when": {"hit": 3}})", "Passes");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   ASSERT_TRUE(end_.signalled()) << end_.describe();
   EXPECT_EQ(end_.signal(), crash.signal);
@@ -137,7 +137,7 @@ TEST_P(PointCrashes, AreConfirmedByTheVictimsOwnSignal) {
 
 TEST_P(PointCrashes, DoNothingDisarmed) {
   const json result =
-      run(std::string(R"({"fault": ")") + GetParam().fault + R"(@here"})", "Passes", true);
+      run(std::string(R"({"fault": ")") + GetParam().fault + R"(@test.here"})", "Passes", true);
   EXPECT_EQ(result["outcome"], "not_activated");
   EXPECT_EQ(result["reason"], "disarmed");
   EXPECT_EQ(end_.describe(), WaitStatus::from_raw(3 << 8).describe());
@@ -155,25 +155,25 @@ INSTANTIATE_TEST_SUITE_P(All, PointCrashes,
 
 TEST_F(PointFaults, AStackOverflowOfAThreadHitsItsGuardPage) {
   if (kSanitized) GTEST_SKIP() << "the sanitizer has a stack of its own";
-  const json result = run(R"({"fault": "native.stack_overflow@here"})", "PassesInAThread");
+  const json result = run(R"({"fault": "native.stack_overflow@test.here"})", "PassesInAThread");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(log_.step("evidence")["siginfo"]["code"], SEGV_ACCERR);
 }
 
 TEST_F(PointFaults, ACrashThatTheProgramHandlesIsNotTheDeathItWasToBe) {
-  const json result = run(R"({"fault": "native.segv@here"})", "HasAHandlerThatExits");
+  const json result = run(R"({"fault": "native.segv@test.here"})", "HasAHandlerThatExits");
   EXPECT_EQ(result["outcome"], "indeterminate") << result.dump();
   EXPECT_THAT(result["reason"].get<std::string>(), HasSubstr("exit"));
 }
 
 TEST_F(PointFaults, AHitThatNeverComesFiresNothing) {
-  const json result = run(R"({"fault": "native.segv@here", "when": {"hit": 5}})", "Passes");
+  const json result = run(R"({"fault": "native.segv@test.here", "when": {"hit": 5}})", "Passes");
   EXPECT_EQ(result["outcome"], "not_activated");
   EXPECT_THAT(result["reason"].get<std::string>(), HasSubstr("passed 4 times, hit 5"));
 }
 
 TEST_F(PointFaults, AnExceptionThatIsCaughtIsConfirmed) {
-  const json result = run(R"({"fault": "native.throw@here"})", "Catches");
+  const json result = run(R"({"fault": "native.throw@test.here"})", "Catches");
   EXPECT_EQ(result["outcome"], "confirmed");
   EXPECT_EQ(result["reason"], "the exception was caught");
   EXPECT_EQ(end_.exit_code(), 4);
@@ -182,7 +182,7 @@ TEST_F(PointFaults, AnExceptionThatIsCaughtIsConfirmed) {
 }
 
 TEST_F(PointFaults, AnExceptionInWhoseHandlerTheProcessExitsIsConfirmed) {
-  const json result = run(R"({"fault": "native.throw@here"})", "ExitsWhileItHandles");
+  const json result = run(R"({"fault": "native.throw@test.here"})", "ExitsWhileItHandles");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(end_.exit_code(), 5);
   EXPECT_EQ(log_.step("evidence")["caught_ns"], 0);
@@ -190,28 +190,28 @@ TEST_F(PointFaults, AnExceptionInWhoseHandlerTheProcessExitsIsConfirmed) {
 
 TEST_F(PointFaults, ADeadlockIsSeenWaiting) {
   const json result =
-      run(R"({"fault": "native.deadlock@here", "when": {"hit": 2}})", "PassesUntilItIsKilled");
+      run(R"({"fault": "native.deadlock@test.here", "when": {"hit": 2}})", "PassesUntilItIsKilled");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(log_.step("evidence")["thread"]["state"], "S");
   EXPECT_EQ(log_.step("evidence")["thread"]["cpu_ns"], 0);
 }
 
 TEST_F(PointFaults, ASpinIsSeenUsingTheProcessor) {
-  const json result = run(R"({"fault": "native.spin@here"})", "PassesUntilItIsKilled");
+  const json result = run(R"({"fault": "native.spin@test.here"})", "PassesUntilItIsKilled");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(log_.step("evidence")["thread"]["state"], "R");
   EXPECT_GE(log_.step("evidence")["thread"]["cpu_ns"], 20'000'000);
 }
 
 TEST_F(PointFaults, AHangThatNobodySawIsNotConfirmed) {
-  injections_.add(plan(R"({"fault": "native.deadlock@here"})"));
+  injections_.add(plan(R"({"fault": "native.deadlock@test.here"})"));
   hurry_ = true;  // It is killed before it could be looked at twice.
   const json result = run_planned("PassesUntilItIsKilled");
   EXPECT_EQ(result["outcome"], "indeterminate") << result.dump();
 }
 
 TEST_F(PointFaults, WhatIsSlowGoesOn) {
-  const json result = run(R"({"fault": "native.slow@here", "set": {"delay": "80ms"}})", "Passes");
+  const json result = run(R"({"fault": "native.slow@test.here", "set": {"delay": "80ms"}})", "Passes");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(end_.exit_code(), 3);
   const json evidence = log_.step("evidence");
@@ -220,18 +220,18 @@ TEST_F(PointFaults, WhatIsSlowGoesOn) {
 }
 
 TEST_F(PointFaults, WhatIsKilledWhileItIsDelayedDidNotGoOn) {
-  const json result = run(R"({"fault": "native.slow@here", "set": {"delay": "1h"}})", "Passes");
+  const json result = run(R"({"fault": "native.slow@test.here", "set": {"delay": "1h"}})", "Passes");
   EXPECT_EQ(result["outcome"], "indeterminate");
 }
 
 TEST_F(PointFaults, AnEarlyExitHasItsCode) {
-  const json result = run(R"({"fault": "process.exit_early@here", "set": {"code": 42}})", "Passes");
+  const json result = run(R"({"fault": "process.exit_early@test.here", "set": {"code": 42}})", "Passes");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(end_.exit_code(), 42);
 }
 
 TEST_F(PointFaults, ABitOfABufferIsFlipped) {
-  const json result = run(R"({"fault": "native.bitflip@here"})", "HasABuffer");
+  const json result = run(R"({"fault": "native.bitflip@test.here"})", "HasABuffer");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(end_.exit_code(), 1) << "so many bits have changed";
   const json evidence = log_.step("evidence");
@@ -240,27 +240,27 @@ TEST_F(PointFaults, ABitOfABufferIsFlipped) {
 }
 
 TEST_F(PointFaults, NothingIsFlippedWhereThereIsNoBuffer) {
-  const json result = run(R"({"fault": "native.bitflip@here"})", "Passes");
+  const json result = run(R"({"fault": "native.bitflip@test.here"})", "Passes");
   EXPECT_EQ(result["outcome"], "not_activated");
   EXPECT_THAT(result["reason"].get<std::string>(), HasSubstr("has no buffer"));
 }
 
 TEST_F(PointFaults, APoisonedItemIsNamed) {
-  const json result = run(R"({"fault": "native.poison@here", "set": {"item": 3}})", "HasItems");
+  const json result = run(R"({"fault": "native.poison@test.here", "set": {"item": 3}})", "HasItems");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(result["reason"], "item 3 ended 1 attempt");
   EXPECT_EQ(log_.step("evidence")["hit"], 4);
 }
 
 TEST_F(PointFaults, AnItemThatNeverComesPoisonsNobody) {
-  const json result = run(R"({"fault": "native.poison@here", "set": {"item": 8}})", "HasItems");
+  const json result = run(R"({"fault": "native.poison@test.here", "set": {"item": 8}})", "HasItems");
   EXPECT_EQ(result["outcome"], "not_activated");
   EXPECT_THAT(result["reason"].get<std::string>(), HasSubstr("never with item 8"));
   EXPECT_EQ(end_.exit_code(), 3);
 }
 
 TEST_F(PointFaults, CountFromWhenTheirConditionHolds) {
-  const json result = run(R"({"fault": "native.abort@here", "when": {"after": "50ms", "hit": 2}})",
+  const json result = run(R"({"fault": "native.abort@test.here", "when": {"after": "50ms", "hit": 2}})",
                           "PassesUntilItIsKilled");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(log_.step("evidence")["hit"], 2);
@@ -268,9 +268,9 @@ TEST_F(PointFaults, CountFromWhenTheirConditionHolds) {
 }
 
 TEST_F(PointFaults, OfATrialShareOneTable) {
-  injections_.add(plan(R"({"fault": "native.slow@here", "set": {"delay": "1ms"}})"));
-  injections_.add(plan(R"({"fault": "native.abort@here", "when": {"hit": 4}})"));
-  injections_.add(plan(R"({"fault": "native.segv@elsewhere"})"));
+  injections_.add(plan(R"({"fault": "native.slow@test.here", "set": {"delay": "1ms"}})"));
+  injections_.add(plan(R"({"fault": "native.abort@test.here", "when": {"hit": 4}})"));
+  injections_.add(plan(R"({"fault": "native.segv@test.elsewhere"})"));
   run_planned("Passes");
   EXPECT_EQ(launch_.descriptors.size(), 2u) << "one table and one event for all";
   std::vector<std::string> outcomes;
@@ -288,7 +288,7 @@ TEST_F(PointFaults, HappenByTheChanceOfTheSeed) {
     launch_ = {};
     log_ = {};
     injections.add(
-        plan(R"({"fault": "native.abort@here", "when": {"probability": 0.02}})", false, seed));
+        plan(R"({"fault": "native.abort@test.here", "when": {"probability": 0.02}})", false, seed));
     execute(injections, "PointSubject.PassesUntilItIsKilled");
     EXPECT_EQ(log_.result()["outcome"], "confirmed") << log_.result().dump();
     hits.insert(log_.step("evidence")["hit"].get<int>());

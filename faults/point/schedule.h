@@ -19,6 +19,11 @@ struct Schedule {
   std::atomic<std::uint64_t> hits;
   std::atomic<std::uint64_t> fired;
 
+  void set_probability(double probability) {
+    constexpr double kAll = 18446744073709551616.0;  // 2^64
+    chance = probability >= 1 ? 0 : static_cast<std::uint64_t>(probability * kAll) | 1;
+  }
+
   // The number of a hit that has just happened; 0: it does not count.
   std::uint64_t count() {
     if (open.load(std::memory_order_acquire) == 0) return 0;
