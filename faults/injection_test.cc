@@ -226,7 +226,7 @@ TEST_F(Injections, MemCapWithoutAFailedAllocationIsNotActivatedAndHealed) {
 }
 
 TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
-  auto injection = plan(fault_of(R"({"fault": "native.abort@nowhere", "when": {"hit": 5}})"));
+  auto injection = plan(fault_of(R"({"fault": "native.abort@test.nowhere", "when": {"hit": 5}})"));
   injection->finish({});
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
   EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("passed 0 times"));
@@ -236,7 +236,7 @@ TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
 std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported) {
   Log log;
   LaunchPlan launch;
-  const FaultSpec fault = fault_of(R"({"fault": "native.abort@here"})");
+  const FaultSpec fault = fault_of(R"({"fault": "native.abort@test.here"})");
   auto injection = Injection::plan({fault, fault.trigger, 1, false, log.sink()});
   EXPECT_TRUE(injection->arm(launch));
   auto* table =
@@ -245,6 +245,7 @@ std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported
   table->firing_count = 1;
   table->firings[0].pid = 77;
   table->firings[0].signal = SIGABRT;
+  table->firings[0].signal_code = SI_TKILL;
   table->firings[0].signal_sender = sender;
   table->firings[0].hit = 1;
   table->firings[0].time_ns = 5;

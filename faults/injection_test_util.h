@@ -72,6 +72,7 @@ class FakeSubject : public SubjectView {
     while (ring_.count(event) < count) ::usleep(100);
   }
   pid_t pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }
 
  private:
   ProbeRing& ring_;

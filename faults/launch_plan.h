@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +34,9 @@ struct LaunchPlan {
   bool inputs_are_copies = false;
   // Ours, for files of an injection; it exists, and is removed after the trial.
   std::filesystem::path scratch;
+
+  // Of fault_point.cc: the one table that all fault points of the trial have.
+  std::shared_ptr<void> points;
 
   // (Our descriptor, its number in the subject.)
   std::vector<std::pair<int, int>> descriptors;

@@ -1,15 +1,15 @@
 #include "faults/point/point.h"
 
-#include <execinfo.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
+
+#include "faults/point/action.h"
 
 namespace crashworthy::point {
 namespace {
@@ -29,78 +29,76 @@ Table* map_table() {
   return nullptr;
 }
 
-std::int64_t monotonic_ns() {
-  timespec time{};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
-
-Firing* current_firing = nullptr;  // Of the thread that aborts; the process ends with it.
-
-// Sees the siginfo of our own abort(); returning makes abort() raise the signal again with its
-// default effect.
-void record_signal(int signal, siginfo_t* info, void*) {
-  if (current_firing == nullptr) return;
-  current_firing->signal_code = info->si_code;
-  current_firing->signal_sender = info->si_pid;
-  current_firing->signal = signal;
-}
-
-[[noreturn]] void abort_with_evidence(Firing* firing) {
-  if (std::getenv("CRASHWORTHY_POINT_BACKTRACE") != nullptr) {
-    void* frames[64];
-    ::backtrace_symbols_fd(frames, ::backtrace(frames, 64), STDERR_FILENO);
-  }
-  if (firing != nullptr) {
-    current_firing = firing;
-    struct sigaction action {};
-    action.sa_sigaction = record_signal;
-    action.sa_flags = SA_SIGINFO;
-    ::sigaction(SIGABRT, &action, nullptr);
-    firing->time_ns.store(monotonic_ns(), std::memory_order_release);
-  }
-  std::abort();
-}
-
-Firing* reserve_firing(Table& shared, std::uint32_t entry, std::uint64_t hit) {
+Firing& reserve_firing(Table& shared) {
+  static Firing unkept;  // What fires once the table is full leaves no evidence.
   const std::uint32_t index = shared.firing_count.fetch_add(1, std::memory_order_acq_rel);
-  if (index >= kMaxFirings) return nullptr;
-  Firing& firing = shared.firings[index];
-  firing.entry = entry;
-  firing.pid = ::getpid();
-  firing.tid = static_cast<std::int32_t>(::syscall(SYS_gettid));
-  firing.hit = hit;
-  return &firing;
+  return index < kMaxFirings ? shared.firings[index] : unkept;
 }
 
-bool fires(const Entry& entry, std::uint64_t hit) {
-  if (entry.action == Action::kCount || entry.first == 0 || hit < entry.first) return false;
-  if (hit == entry.first) return entry.times > 0;
-  const std::uint64_t since = hit - entry.first;
-  return entry.every > 0 && since % entry.every == 0 && since / entry.every < entry.times;
+// Whether this hit, of that number, is the poisoned item's.
+bool is_poisoned(Entry& entry, std::uint64_t hit, std::uint64_t item) {
+  if (item == kNoItem || hit < entry.schedule.first) return false;
+  std::uint64_t poisoned = entry.item.load(std::memory_order_acquire);
+  if (poisoned == kNoItem && entry.schedule.fires(hit)) {
+    // Another may be choosing just now: the first is the one.
+    if (entry.item.compare_exchange_strong(poisoned, item, std::memory_order_acq_rel))
+      poisoned = item;
+  }
+  return poisoned == item;
 }
 
 }  // namespace
 
 Table* const table = map_table();
 
-void Site::hit() {
-  Table& shared = *table;
-  const std::uint32_t count = shared.count.load(std::memory_order_acquire);
-  Entry* entry = entry_.load(std::memory_order_relaxed);
-  if (entry == nullptr && looked_up_.load(std::memory_order_relaxed) != count) {
-    for (std::uint32_t i = 0; i < count && entry == nullptr; ++i) {
-      if (std::strncmp(shared.entries[i].name, name_, kNameSize) == 0) entry = &shared.entries[i];
-    }
-    entry_.store(entry, std::memory_order_relaxed);
-    looked_up_.store(count, std::memory_order_relaxed);
+struct Site::Passage {
+  std::uint64_t item = kNoItem;
+  Buffer buffer;
+};
+
+void Site::hit() { pass({}); }
+void Site::hit_item(std::uint64_t item) { pass({item, {}}); }
+void Site::hit_buffer(void* data, std::size_t bytes) {
+  pass({kNoItem, {static_cast<unsigned char*>(data), bytes}});
+}
+
+std::uint32_t Site::entries(const Table& shared) {
+  const std::uint64_t count = shared.count.load(std::memory_order_acquire);
+  const std::uint64_t known = found_.load(std::memory_order_relaxed);
+  if (known >> 32 == count) return static_cast<std::uint32_t>(known);
+  std::uint32_t ours = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (std::strncmp(shared.entries[i].name, name_, kNameSize) == 0) ours |= 1u << i;
   }
-  if (entry == nullptr) return;
-  const std::uint64_t number = entry->hits.fetch_add(1, std::memory_order_acq_rel) + 1;
-  if (!fires(*entry, number)) return;
-  entry->fired.fetch_add(1, std::memory_order_acq_rel);
-  abort_with_evidence(
-      reserve_firing(shared, static_cast<std::uint32_t>(entry - shared.entries), number));
+  found_.store(count << 32 | ours, std::memory_order_relaxed);
+  return ours;
+}
+
+void Site::pass(const Passage& passage) {
+  Table& shared = *table;
+  const std::uint32_t ours = entries(shared);
+  // All of them count this hit before any of them acts, after which there may be no more to do.
+  std::uint32_t firing = 0;
+  std::uint64_t hits[kMaxEntries];
+  for (std::uint32_t left = ours; left != 0; left &= left - 1) {
+    const int i = std::countr_zero(left);
+    Entry& entry = shared.entries[i];
+    hits[i] = entry.schedule.count();
+    if (hits[i] == 0 || entry.action == Action::kCount) continue;
+    const bool fires = entry.action == Action::kPoison ? is_poisoned(entry, hits[i], passage.item)
+                                                       : entry.schedule.fires(hits[i]);
+    if (fires) firing |= 1u << i;
+  }
+  for (; firing != 0; firing &= firing - 1) {
+    const int i = std::countr_zero(firing);
+    Firing& record = reserve_firing(shared);
+    record.entry = static_cast<std::uint32_t>(i);
+    record.pid = ::getpid();
+    record.tid = static_cast<std::int32_t>(::syscall(SYS_gettid));
+    record.hit = hits[i];
+    record.item = passage.item;
+    act(shared.entries[i], record, passage.buffer, shared.event_fd);
+  }
 }
 
 }  // namespace crashworthy::point

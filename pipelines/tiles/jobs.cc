@@ -74,6 +74,13 @@ cv::Mat pixels_of(const JobContext& context, const FrameRef& ref, cv::Size size,
   return cv::Mat(size, CV_8UC(channels), const_cast<std::byte*>(bytes.data()));
 }
 
+// A finished tile, where a fault may damage it; of one within a mapped image, its first row.
+void offer_pixels([[maybe_unused]] cv::Mat& pixels) {
+  CRASHWORTHY_FAULT_BUFFER(
+      "tile.pixels", pixels.data,
+      pixels.elemSize() * (pixels.isContinuous() ? pixels.total() : std::size_t(pixels.cols)));
+}
+
 // A planted slowdown: burns the share of the time that was spent since `start_ns`.
 void spin(std::int64_t start_ns, double percent) {
   if (percent <= 0) return;
@@ -115,7 +122,7 @@ JobOutput Jobs::run(const Job& job, const JobContext& context) const {
 // ---- Reading ----
 
 JobOutput Jobs::read(ImagePlace place, const JobContext& context) const {
-  CRASHWORTHY_FAULT_POINT("tile.read");
+  CRASHWORTHY_FAULT_POINT_ITEM("tile.read", place.item);
   JobOutput output;
   if (is_pnm(item(place).input)) {
     if (auto good = read_mapped(place); !good)
@@ -217,7 +224,7 @@ JobOutput Jobs::filter(const ImagePlace& place, std::uint32_t part,
     return failed(FailureReason::kUnreadable, "the file was changed while it was read");
   }
   TileOptions options;
-  options.before_filters = [] { CRASHWORTHY_FAULT_POINT("tile.filter"); };
+  options.before_filters = [&] { CRASHWORTHY_FAULT_POINT_ITEM("tile.filter", place.item); };
   options.input_order = place.mapped != 0 ? ChannelOrder::kRgb : ChannelOrder::kBgr;
   options.output_order = maps_output(place) ? ChannelOrder::kRgb : ChannelOrder::kBgr;
   const cv::Rect tile = tile_rect(place.width, place.height, settings_.tile, part);
@@ -226,12 +233,15 @@ JobOutput Jobs::filter(const ImagePlace& place, std::uint32_t part,
   if (maps_output(place)) {
     cv::Mat whole = open_image.output.pixels();
     done = run_tile(settings_.chain, input, tile, whole, options);
+    cv::Mat result = whole(tile);
+    if (done) offer_pixels(result);
   } else {
     const int channels = settings_.chain.output_channels(place.channels);
     output.frame_bytes = std::size_t(tile.area()) * std::size_t(channels);
     CRASHWORTHY_CHECK(context.output.size() == output.frame_bytes, context.output.size(), tile);
     cv::Mat result(tile.size(), CV_8UC(channels), context.output.data());
     done = filter_tile(settings_.chain, input, tile, result, options);
+    if (done) offer_pixels(result);
   }
   if (!done) return failed(FailureReason::kUnreadable, done.error());
   return output;
@@ -244,7 +254,7 @@ fs::path Jobs::tiles_file(const ImagePlace& place) const {
 }
 
 WriteOutcome Jobs::write(const ImagePlace& place, const JobContext& context) const {
-  CRASHWORTHY_FAULT_POINT("tile.write");
+  CRASHWORTHY_FAULT_POINT_ITEM("tile.write", place.item);
   auto written = maps_output(place) ? write_mapped(place) : write_encoded(place, context);
   if (written) return {};
   return {FailureReason::kWrite, written.error().message};

@@ -64,12 +64,18 @@ struct PointTable {
 
   point::Entry& abort_at(const char* name, std::uint64_t first, std::uint64_t every = 0,
                          std::uint64_t times = 1) {
+    return arm(name, point::Action::kAbort, first, every, times);
+  }
+  point::Entry& arm(const char* name, point::Action action, std::uint64_t first = 1,
+                    std::uint64_t every = 0, std::uint64_t times = 1) {
     point::Entry& entry = memory->entries[memory->count];
     std::strncpy(entry.name, name, point::kNameSize - 1);
-    entry.action = point::Action::kAbort;
-    entry.first = first;
-    entry.every = every;
-    entry.times = times;
+    entry.action = action;
+    entry.item = point::kNoItem;
+    entry.schedule.first = first;
+    entry.schedule.every = every;
+    entry.schedule.times = times;
+    entry.schedule.open = 1;
     ++memory->count;
     return entry;
   }

@@ -9,6 +9,7 @@
 
 #include <opencv2/core/utility.hpp>
 
+#include "faults/point/point.h"
 #include "pipelines/tiles/image_file.h"
 #include "pipelines/tiles/items.h"
 #include "pipelines/tiles/opencv_error.h"
@@ -86,6 +87,8 @@ void set_up_process(const Settings& settings, const Probe& probe) {
   watch_opencv_errors();
   set_opencv_observer(tell_error);
   std::set_new_handler(on_failed_new);
+  CRASHWORTHY_FAULT_THROWER(
+      cv::Exception(cv::Error::StsError, "an injected fault", "fault point", __FILE__, __LINE__));
   // One image after another is what a worker is for; more threads would not exist after a fork.
   cv::setNumThreads(1);
 }
