@@ -10,5 +10,6 @@ namespace crashworthy {
 std::unique_ptr<Injection> make_signal_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_point_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_notify_injection(InjectionSetup setup);
 
 }  // namespace crashworthy
