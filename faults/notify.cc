@@ -90,10 +90,7 @@ class NotifyRule : public CallRule {
     counted_ = true;
     const std::uint64_t count = matched_.load(std::memory_order_relaxed) + 1;
     matched_.store(count, std::memory_order_relaxed);
-    const auto first = static_cast<std::uint64_t>(order_.trigger.count->low);
-    if (order_.disarmed || fired_ >= order_.trigger.times || count < first) return false;
-    if ((count - first) % static_cast<std::uint64_t>(order_.trigger.every) != 0) return false;
-    return order_.trigger.probability >= 1 || random_.unit() < order_.trigger.probability;
+    return !order_.disarmed && is_due(count);
   }
 
   Step decide(const ReportedCall& call) override {
@@ -143,6 +140,16 @@ class NotifyRule : public CallRule {
   }
 
  private:
+  bool is_due(std::uint64_t count) {
+    const Trigger& trigger = order_.trigger;
+    const auto first = static_cast<std::uint64_t>(trigger.count->low);
+    const auto every = static_cast<std::uint64_t>(trigger.every);
+    if (count < first || (count - first) % every != 0) return false;
+    if (trigger.probability >= 1)
+      return (count - first) / every < static_cast<std::uint64_t>(trigger.times);
+    return fired_ < trigger.times && random_.unit() < trigger.probability;
+  }
+
   const SystemCall& kind_of(const ReportedCall& call) const {
     return **std::find_if(order_.calls.begin(), order_.calls.end(),
                           [&](const SystemCall* kind) { return kind->number == call.number; });
