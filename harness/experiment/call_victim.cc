@@ -7,6 +7,7 @@
 //                                                    after short transfers; says how many were
 //                                                    short
 //   call-victim pipe SIZE                            a process writes to another, which reads
+//   call-victim write FD                             5 writes to FD, then 5 to stderr
 //   call-victim time FILE                            the duration of each of 5 fsyncs
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -118,6 +119,17 @@ int pipe_between(std::size_t size) {
   return 0;
 }
 
+int write_to(int descriptor) {
+  int errors[2] = {0, 0};
+  const int files[2] = {descriptor, STDERR_FILENO};
+  for (int i = 0; i < 10; ++i) {
+    const std::int64_t value = 1;
+    if (::write(files[i / 5], &value, sizeof value) < 0) ++errors[i / 5];
+  }
+  std::printf("errors=%d,%d\n", errors[0], errors[1]);
+  return 0;
+}
+
 int time_syncs(const char* path) {
   const int file = ::open(path, O_WRONLY | O_CREAT, 0644);
   long long ms[5];
@@ -144,6 +156,7 @@ int main(int argc, char** argv) {
   }
   if (is("copy", 2)) return copy(argv[2], argv[3]);
   if (is("pipe", 1)) return pipe_between(static_cast<std::size_t>(std::atol(argv[2])));
+  if (is("write", 1)) return write_to(std::atoi(argv[2]));
   if (is("time", 1)) return time_syncs(argv[2]);
   return 64;
 }

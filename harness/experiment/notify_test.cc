@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,6 +87,8 @@ class Calls : public ::testing::Test {
     plan.argv = argv;
     plan.environment = {"PATH=/usr/local/bin:/usr/bin:/bin"};
     plan.directory = directory_;
+    const UniqueFd probe(::eventfd(0, EFD_CLOEXEC));
+    plan.descriptors = {{probe.get(), kProbeNumber}};
     EXPECT_TRUE(set_.arm(plan));
     LaunchSpec launch = launch_spec(plan);
     fs::remove(directory_ / "stdout");
@@ -140,6 +143,7 @@ class Calls : public ::testing::Test {
     return found;
   }
 
+  static constexpr int kProbeNumber = 101;
   fs::path directory_;
   std::vector<std::unique_ptr<Log>> logs_;
   InjectionSet set_;
@@ -198,6 +202,13 @@ TEST_F(Calls, TheCountIsExactOverThreadsAndProcesses) {
   EXPECT_EQ(result()["outcome"], "confirmed") << result().dump();
   EXPECT_EQ(evidence()["count"], 5000);
   EXPECT_THAT(healed(), HasSubstr("8000 matching"));
+}
+
+TEST_F(Calls, WhatTheProbeWritesDoesNotCount) {
+  add(R"({"fault": "io.errno", "set": {"call": "write"}, "when": {"call": 5}})");
+  EXPECT_EQ(run({victim(), "write", std::to_string(kProbeNumber)}), "errors=0,1\n");
+  EXPECT_EQ(result()["outcome"], "confirmed") << result().dump();
+  EXPECT_EQ(evidence()["arguments"][0], STDERR_FILENO);
 }
 
 TEST_F(Calls, ItRepeats) {
