@@ -25,6 +25,7 @@ enum class KeyType {
   kText,
   kSignal,  // "SIGTERM"
   kErrno,   // "EIO"
+  kCalls,   // "write", "write,pwrite64": system calls.
 };
 
 struct FaultKey {

@@ -4,6 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "faults/system_calls.h"
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
 #include "harness/os/json_fields.h"
@@ -105,6 +106,9 @@ Result<Setting> read_setting(const FaultKey& key, const json& value) {
     case KeyType::kReserved:
     case KeyType::kText:
       if (setting.text.empty()) return usage_error("is empty");
+      return setting;
+    case KeyType::kCalls:
+      if (auto calls = parse_calls(setting.text); !calls) return calls.error();
       return setting;
     case KeyType::kCount: {
       const json number = value.is_string() ? json::parse(setting.text, nullptr, false) : value;

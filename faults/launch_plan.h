@@ -17,6 +17,8 @@
 
 namespace crashworthy {
 
+class CallServer;
+
 struct LaunchPlan {
   struct Mount {
     std::string source;  // A file or directory of ours, or "tmpfs".
@@ -41,9 +43,11 @@ struct LaunchPlan {
   // (Our descriptor, its number in the subject.)
   std::vector<std::pair<int, int>> descriptors;
   std::vector<Mount> mounts;  // Needs namespaces; refused elsewhere.
-  // System calls of the whole tree that are reported to a listener.
+  // System calls of the whole tree that are reported to a listener, which this server is given:
+  // filled in by CallServer, for all injections of the trial.
   std::vector<int> notified_calls;
   std::function<void(UniqueFd)> on_listener;
+  std::shared_ptr<CallServer> call_server;
   // Called with our pid of the command's process before it executes anything.
   std::vector<std::function<Result<void>(pid_t)>> before_exec;
 
@@ -55,8 +59,15 @@ struct LaunchPlan {
     descriptors.emplace_back(descriptor, number);
     return number;
   }
+  // Whether the subject's `number` is one of ours that lie far from those that programs use.
+  bool is_our_number(int number) const {
+    return number >= kProbeNumber &&
+           std::any_of(descriptors.begin(), descriptors.end(),
+                       [number](const auto& entry) { return entry.second == number; });
+  }
 
  private:
+  static constexpr int kProbeNumber = 100;
   static constexpr int kFirstNumber = 102;
 };
 

@@ -17,5 +17,6 @@ std::unique_ptr<Injection> make_alloc_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_oom_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_cpu_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_notify_injection(InjectionSetup setup);
 
 }  // namespace crashworthy

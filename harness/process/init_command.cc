@@ -115,7 +115,8 @@ namespace {
 
 [[noreturn]] void fail(int failure, Stage stage, int error) {
   const ExecFailure what{stage, error};
-  (void)!::write(failure, &what, sizeof what);
+  (void)own_call(SYS_write, failure, &what, sizeof what);
+  own_call(SYS_exit_group, 127, 0, 0);
   ::_exit(127);
 }
 
@@ -179,7 +180,7 @@ bool wait_at(int gate) {
 int execute_first(const Command& command) {
   int error = ENOENT;
   for (const char* file : command.candidates) {
-    ::execve(file, command.argv.data(), command.environment.data());
+    own_call(SYS_execve, file, command.argv.data(), command.environment.data());
     if (errno == EACCES) {
       error = EACCES;
     } else if (errno != ENOENT && errno != ENOTDIR) {

@@ -52,10 +52,10 @@ struct LaunchSpec {
   // Called with our pid of the command's process, which is there but has executed nothing yet, and
   // does not go on before this returns. An error ends the launch.
   std::function<Result<void>(pid_t)> before_exec;
-  // Numbers of system calls that the kernel reports, of the whole tree, from the exec on; and who
-  // gets the listener (seccomp_unotify(2)). Each of these calls waits for its answer: serve it in a
-  // thread of its own. execve itself is among them, if it is listed. The tree cannot gain
-  // privileges by set-user-ID programs then.
+  // Numbers of system calls (at most 250) that the kernel reports, of the whole tree, from the exec
+  // on, which is not among them; and who gets the listener (seccomp_unotify(2)). Each of these
+  // calls waits for its answer: serve it in a thread of its own. When nobody holds the listener any
+  // more, they fail with ENOSYS. The tree cannot gain privileges by set-user-ID programs then.
   std::vector<int> notified_calls;
   std::function<void(UniqueFd)> on_listener;
   // RLIMIT_CORE of the subject, soft and hard; empty: as ours.

@@ -26,6 +26,9 @@ inline constexpr int kGuardDirectoryFd = 4;
 
 inline constexpr std::uint32_t kProtocolMagic = 0x43570003;  // "CW", version 3
 
+// More would not fit into the jumps of the filter's program.
+inline constexpr std::size_t kMaxNotifiedCalls = 250;
+
 struct SpecHeader {
   std::uint32_t magic = kProtocolMagic;
   std::int32_t harness_pid = 0;

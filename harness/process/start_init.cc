@@ -141,6 +141,13 @@ Result<void> check_command(const LaunchSpec& spec) {
   for (const std::string& variable : spec.environment) {
     if (auto ok = check_text(variable, "environment variable"); !ok) return ok;
   }
+  if (spec.notified_calls.size() > kMaxNotifiedCalls) {
+    return usage_error("more than " + std::to_string(kMaxNotifiedCalls) +
+                       " system calls are to be reported");
+  }
+  if (!spec.notified_calls.empty() && !spec.on_listener) {
+    return usage_error("system calls are to be reported, but to nobody");
+  }
   return check_text(spec.directory.native(), "directory");
 }
 
