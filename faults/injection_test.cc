@@ -226,7 +226,7 @@ TEST_F(Injections, MemCapWithoutAFailedAllocationIsNotActivatedAndHealed) {
 }
 
 TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
-  auto injection = plan(fault_of(R"({"fault": "native.abort@nowhere", "when": {"hit": 5}})"));
+  auto injection = plan(fault_of(R"({"fault": "native.abort@no.where", "when": {"hit": 5}})"));
   injection->finish({});
   EXPECT_EQ(log_.result()["outcome"], "not_activated");
   EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("passed 0 times"));
@@ -236,7 +236,7 @@ TEST_F(Injections, APointThatWasNotPassedIsNotActivated) {
 std::string outcome_of_firing(std::int32_t sender, int raw_status, bool reported) {
   Log log;
   LaunchPlan launch;
-  const FaultSpec fault = fault_of(R"({"fault": "native.abort@here"})");
+  const FaultSpec fault = fault_of(R"({"fault": "native.abort@right.here"})");
   auto injection = Injection::plan({fault, fault.trigger, 1, false, log.sink()});
   EXPECT_TRUE(injection->arm(launch));
   auto* table =

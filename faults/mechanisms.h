@@ -9,6 +9,9 @@ namespace crashworthy {
 
 std::unique_ptr<Injection> make_signal_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_point_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_trace_injection(InjectionSetup setup);
+// One of the two: see native.cc.
+std::unique_ptr<Injection> make_native_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup);
 
 }  // namespace crashworthy
