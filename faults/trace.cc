@@ -81,9 +81,8 @@ class TraceInjection : public Injection {
 
   std::vector<int> descriptors() const override {
     std::vector<int> all;
-    for (const auto& tracer : tracers_) {
-      if (!tracer->report().ended) all.push_back(tracer->event_fd());
-    }
+    if (disarmed_ || gave_up_) return all;  // Nobody would clear them.
+    for (const auto& tracer : tracers_) all.push_back(tracer->event_fd());
     return all;
   }
 
@@ -172,6 +171,11 @@ class TraceInjection : public Injection {
  private:
   bool counted() const { return fault_.trigger_kind() == TriggerKind::kCounted; }
 
+  void give_up(std::string reason) {
+    gave_up_ = true;
+    skip(std::move(reason));
+  }
+
   // Only a victim whose pidfd says so: its pid may be somebody else's by now.
   bool lives(pid_t host_pid) const {
     return std::any_of(victims_.begin(), victims_.end(), [&](const Victim& victim) {
@@ -183,7 +187,7 @@ class TraceInjection : public Injection {
     if (victim.host_pid == 0) return false;
     auto tracer = Tracer::hold(victim.host_pid);
     if (!tracer) {
-      if (tracer.error().kind != ErrorKind::kGone) skip(tracer.error().message);
+      if (tracer.error().kind != ErrorKind::kGone) give_up(tracer.error().message);
       return false;
     }
     if (has_ended(victim.pidfd.get())) return false;  // We held whoever got its pid.
@@ -193,7 +197,7 @@ class TraceInjection : public Injection {
     if (record.begun_ns == 0) {
       // It may have ended just now: then another one is looked for.
       log_step("missed", {{"reason", record.failure}});
-      if (!has_ended(victim.pidfd.get())) skip(record.failure);
+      if (!has_ended(victim.pidfd.get())) give_up(record.failure);
       return false;
     }
     log_step("fired", {{"begun_ns", record.begun_ns}, {"how", record.how}});
@@ -230,7 +234,7 @@ class TraceInjection : public Injection {
                            {"file", firing.file},
                            {"victim", to_json(victim, Role::kAny)},
                            {"begun_ns", firing.strike.begun_ns}});
-        if (firing.strike.begun_ns == 0) skip(firing.strike.failure);
+        if (firing.strike.begun_ns == 0) give_up(firing.strike.failure);
         victims_.push_back(std::move(victim));
         logged_.push_back(firing);
       }
@@ -301,6 +305,7 @@ class TraceInjection : public Injection {
   const NativeFault native_;
   std::vector<std::unique_ptr<Tracer>> tracers_;  // One a victim; for a symbol one for all.
   std::vector<SymbolFiring> logged_;
+  bool gave_up_ = false;
 };
 
 #else
