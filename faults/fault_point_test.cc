@@ -124,7 +124,8 @@ class PointCrashes : public PointFaults, public ::testing::WithParamInterface<Cr
 TEST_P(PointCrashes, AreConfirmedByTheVictimsOwnSignal) {
   const Crash& crash = GetParam();
   const json result =
-      run(std::string(R"({"fault": ")") + crash.fault + R"(@test.here", "when": {"hit": 3}})", "Passes");
+      run(std::string(R"({"fault": ")") + crash.fault + R"(@test.here", "when": {"hit": 3}})",
+          "Passes");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   ASSERT_TRUE(end_.signalled()) << end_.describe();
   EXPECT_EQ(end_.signal(), crash.signal);
@@ -211,7 +212,8 @@ TEST_F(PointFaults, AHangThatNobodySawIsNotConfirmed) {
 }
 
 TEST_F(PointFaults, WhatIsSlowGoesOn) {
-  const json result = run(R"({"fault": "native.slow@test.here", "set": {"delay": "80ms"}})", "Passes");
+  const json result =
+      run(R"({"fault": "native.slow@test.here", "set": {"delay": "80ms"}})", "Passes");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(end_.exit_code(), 3);
   const json evidence = log_.step("evidence");
@@ -220,12 +222,14 @@ TEST_F(PointFaults, WhatIsSlowGoesOn) {
 }
 
 TEST_F(PointFaults, WhatIsKilledWhileItIsDelayedDidNotGoOn) {
-  const json result = run(R"({"fault": "native.slow@test.here", "set": {"delay": "1h"}})", "Passes");
+  const json result =
+      run(R"({"fault": "native.slow@test.here", "set": {"delay": "1h"}})", "Passes");
   EXPECT_EQ(result["outcome"], "indeterminate");
 }
 
 TEST_F(PointFaults, AnEarlyExitHasItsCode) {
-  const json result = run(R"({"fault": "process.exit_early@test.here", "set": {"code": 42}})", "Passes");
+  const json result =
+      run(R"({"fault": "process.exit_early@test.here", "set": {"code": 42}})", "Passes");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(end_.exit_code(), 42);
 }
@@ -246,22 +250,25 @@ TEST_F(PointFaults, NothingIsFlippedWhereThereIsNoBuffer) {
 }
 
 TEST_F(PointFaults, APoisonedItemIsNamed) {
-  const json result = run(R"({"fault": "native.poison@test.here", "set": {"item": 3}})", "HasItems");
+  const json result =
+      run(R"({"fault": "native.poison@test.here", "set": {"item": 3}})", "HasItems");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(result["reason"], "item 3 ended 1 attempt");
   EXPECT_EQ(log_.step("evidence")["hit"], 4);
 }
 
 TEST_F(PointFaults, AnItemThatNeverComesPoisonsNobody) {
-  const json result = run(R"({"fault": "native.poison@test.here", "set": {"item": 8}})", "HasItems");
+  const json result =
+      run(R"({"fault": "native.poison@test.here", "set": {"item": 8}})", "HasItems");
   EXPECT_EQ(result["outcome"], "not_activated");
   EXPECT_THAT(result["reason"].get<std::string>(), HasSubstr("never with item 8"));
   EXPECT_EQ(end_.exit_code(), 3);
 }
 
 TEST_F(PointFaults, CountFromWhenTheirConditionHolds) {
-  const json result = run(R"({"fault": "native.abort@test.here", "when": {"after": "50ms", "hit": 2}})",
-                          "PassesUntilItIsKilled");
+  const json result =
+      run(R"({"fault": "native.abort@test.here", "when": {"after": "50ms", "hit": 2}})",
+          "PassesUntilItIsKilled");
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
   EXPECT_EQ(log_.step("evidence")["hit"], 2);
   EXPECT_GE(result["activated_ns"].get<std::int64_t>() - launched_ns_, 50'000'000);

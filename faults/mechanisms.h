@@ -14,6 +14,9 @@ std::unique_ptr<Injection> make_crashloop_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_start_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_point_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_alloc_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_trace_injection(InjectionSetup setup);
+// One of the two: see native.cc.
+std::unique_ptr<Injection> make_native_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_oom_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_cpu_injection(InjectionSetup setup);
