@@ -1,0 +1,223 @@
+// Every fault of the catalogue on programs that know nothing of it, as root and as nobody: what
+// comes of it is what the table outcomes.json says, and docs/faults.md shows both.
+#include <fnmatch.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "faults/catalogue.h"
+#include "harness/cli/program_test_util.h"
+#include "harness/os/file.h"
+
+namespace crashworthy::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr uid_t kNobody = 65534;
+constexpr const char* kPrograms[] = {"plain_static", "plain_opencv", "plain.py", "tiles"};
+constexpr const char* kUnreachable = "-";  // The fault needs what the program does not have.
+
+const json& table() {
+  static const json rows = [] {
+    std::ifstream file(std::string(CRASHWORTHY_SOURCE_DIR) + "/harness/cli/outcomes.json");
+    return json::parse(file);
+  }();
+  return rows;
+}
+
+bool is_long() { return ::getenv("CRASHWORTHY_LONG") != nullptr; }
+
+struct Case {
+  std::size_t row = 0;
+  const char* program = "";
+  bool unprivileged = false;
+};
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (std::size_t row = 0; row < table().size(); ++row) {
+    for (std::size_t i = 0; i < std::size(kPrograms); ++i) {
+      for (const bool unprivileged : {false, true}) {
+        if (table()[row].value(kPrograms[i], kUnreachable) != kUnreachable)
+          cases.push_back({row, kPrograms[i], unprivileged});
+      }
+    }
+  }
+  return cases;
+}
+
+std::string name_of(const ::testing::TestParamInfo<Case>& info) {
+  std::string name = table()[info.param.row].value("fault", "") + "_" + info.param.program +
+                     (info.param.unprivileged ? "_nobody" : "_root");
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  }
+  return std::to_string(info.param.row) + "_" + name;
+}
+
+// The few photographs that every program works on, again and again for about a second.
+std::vector<std::string> command_of(const std::string& program, const std::string& out) {
+  const std::string path = fs::path(crashworthy_program()).parent_path() / program;
+  if (program == "tiles") {
+    return {path,  "--output", out,        "--supervision", "one_for_one", "--slow",
+            "100", "--ops",    "median:5", "--quiet",       "in"};
+  }
+  return {path, "in", out, program == "plain_opencv" ? "4" : "8", "20"};
+}
+
+// When a fault of ours strikes: the program has started, and is far from its end.
+std::string after_of(const std::string& program) {
+  if (program == "plain_static") return "150ms";
+  return program == "plain.py" ? "400ms" : "600ms";
+}
+
+void make_inputs(const fs::path& directory) {
+  fs::create_directories(directory / "in");
+  fs::create_directories(directory / "out");
+  const fs::path photographs = "/usr/share/doc/opencv-doc/examples/data";
+  int copied = 0;
+  for (const char* name : {"HappyFish.jpg", "aero1.jpg", "LinuxLogo.jpg", "WindowsLogo.jpg",
+                           "Blender_Suzanne1.jpg", "Blender_Suzanne2.jpg"}) {
+    std::error_code missing;
+    for (const fs::path& from : {photographs / name, photographs.parent_path() / name})
+      copied += fs::copy_file(from, directory / "in" / name, missing);
+  }
+  if (copied < 6) GTEST_SKIP() << "Debian package opencv-doc is not installed";
+  for (const auto& path : {directory / "in", directory / "out"})
+    fs::permissions(path, fs::perms::all);
+}
+
+// "confirmed, killed by SIGKILL", of the command's last line.
+std::string told(const std::string& err) {
+  const std::string text = err.substr(0, err.find_last_not_of('\n') + 1);
+  const json said = json::parse(text.substr(text.rfind('\n') + 1), nullptr, false);
+  if (!said.is_object() || said.value("injections", json::array()).empty()) return err;
+  return said["injections"][0].value("outcome", "") + ", " + said.value("ended", "");
+}
+
+class Outcomes : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    const Case& tried = GetParam();
+    if (tried.unprivileged && ::getuid() != 0) GTEST_SKIP() << "only root can become somebody else";
+    // The other half of the cases is for the long run.
+    const bool turn = (tried.row + static_cast<std::size_t>(tried.program[6])) % 2 == 0;
+    if (!is_long() && turn == tried.unprivileged) GTEST_SKIP() << "only with CRASHWORTHY_LONG";
+    make_inputs(directory_.path());
+  }
+  Finished inject(const Case& tried, bool disarm) {
+    const json& row = table()[tried.row];
+    std::vector<std::string> words{crashworthy_program(),
+                                   "inject",
+                                   row.value("fault", ""),
+                                   "--seed",
+                                   "5",
+                                   "--json",
+                                   "--out",
+                                   disarm ? "disarmed" : "record"};
+    std::istringstream more(row.value("words", ""));
+    for (std::string word; more >> word;) {
+      const std::size_t at = word.find("{after}");
+      if (at != std::string::npos) word.replace(at, 7, after_of(tried.program));
+      words.push_back(word);
+    }
+    if (disarm) words.emplace_back("--disarm");
+    words.emplace_back("--");
+    for (const std::string& word : command_of(tried.program, row.value("out", "out")))
+      words.push_back(word);
+    return run_program(words, directory_.path(), 60,
+                       tried.unprivileged ? std::optional<uid_t>(kNobody) : std::nullopt);
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_P(Outcomes, AreThoseOfTheTable) {
+  const Case& tried = GetParam();
+  const json& row = table()[tried.row];
+  std::string expected = row.value(tried.program, "");
+  if (tried.unprivileged) expected = row.value("unprivileged", expected);
+  const Finished run = inject(tried, false);
+  const std::string found = told(run.err);
+  EXPECT_EQ(::fnmatch(expected.c_str(), found.c_str(), 0), 0)
+      << "expected " << expected << "\nfound    " << found << "\n"
+      << run.err;
+  EXPECT_EQ(run.exit_code, expected.starts_with("confirmed") ? 0 : 3);
+}
+
+TEST_P(Outcomes, NothingIsConfirmedThatIsDisarmed) {
+  if (!is_long() && std::string(GetParam().program) != "plain_static")
+    GTEST_SKIP() << "only with CRASHWORTHY_LONG";
+  if (table()[GetParam().row].contains("out")) GTEST_SKIP() << "it would fill the machine's own";
+  const Finished run = inject(GetParam(), true);
+  EXPECT_THAT(told(run.err), ::testing::AnyOf(::testing::StartsWith("not_activated, exited with 0"),
+                                              ::testing::StartsWith("skipped, exited with 0")))
+      << run.err;
+  EXPECT_EQ(run.exit_code, 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, Outcomes, ::testing::ValuesIn(all_cases()), name_of);
+
+TEST(OutcomeTable, HasEveryFault) {
+  std::set<std::string> known;
+  std::set<std::string> confirmed;
+  for (const json& row : table()) {
+    const std::string fault = row.value("fault", "").substr(0, row.value("fault", "").find('@'));
+    known.insert(fault);
+    for (const char* program : kPrograms) {
+      if (row.value(program, "").starts_with("confirmed")) confirmed.insert(fault);
+    }
+  }
+  for (const FaultRow& row : fault_catalogue()) EXPECT_TRUE(known.contains(row.name)) << row.name;
+  // What needs a directory of the trial's own, or a supervisor, is confirmed by other tests.
+  for (const char* elsewhere :
+       {"process.kill_supervisor", "input.missing", "input.duplicate", "input.late"})
+    confirmed.insert(elsewhere);
+  for (const FaultRow& row : fault_catalogue())
+    EXPECT_TRUE(confirmed.contains(row.name)) << row.name << " is confirmed on no program";
+}
+
+// ---- docs/faults.md ----
+
+std::string document() {
+  std::string text = run_program({crashworthy_program(), "faults", "--markdown"}, ".").out;
+  text +=
+      "\n## What comes of them\n\n"
+      "Each fault on four programs that know nothing of it: `plain_static` (C, static), "
+      "`plain_opencv` (C++ and OpenCV), `plain.py` (Python), and `tiles --supervision "
+      "one_for_one`, "
+      "whose workers are the victims. A test runs every line, as root and as an unprivileged user, "
+      "and once more disarmed, when nothing may be confirmed. `-`: the fault needs what the "
+      "program does not have. `*`: the end depends on where it strikes.\n\n"
+      "| fault | with | plain_static | plain_opencv | plain.py | tiles "
+      "|\n|---|---|---|---|---|---|\n";
+  for (const json& row : table()) {
+    std::string words = row.value("words", "");
+    const std::size_t after = words.find("{after}");
+    if (after != std::string::npos) words.replace(after, 7, "200ms");
+    if (words.starts_with(' ')) words.erase(0, 1);
+    text += "| `" + row.value("fault", "") + "` | " + (words.empty() ? "" : "`" + words + "`");
+    for (const char* program : kPrograms) text += " | " + row.value(program, kUnreachable);
+    text += " |\n";
+    if (row.contains("unprivileged"))
+      text += "| the same, unprivileged | | " + row.value("unprivileged", "") + " | | | |\n";
+  }
+  return text;
+}
+
+TEST(OutcomeTable, IsInTheDocument) {
+  const std::string path = std::string(CRASHWORTHY_SOURCE_DIR) + "/docs/faults.md";
+  if (::getenv("CRASHWORTHY_WRITE_DOCS") != nullptr) std::ofstream(path) << document();
+  const auto written = read_file(path);
+  ASSERT_TRUE(written);
+  EXPECT_EQ(*written, document()) << "write it anew: CRASHWORTHY_WRITE_DOCS=1 outcome_test "
+                                     "--gtest_filter=OutcomeTable.*";
+}
+
+}  // namespace
+}  // namespace crashworthy::testing
