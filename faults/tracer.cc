@@ -14,6 +14,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <functional>
@@ -22,6 +23,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "faults/breakpoints.h"
 #include "harness/os/clock.h"
@@ -66,6 +68,11 @@ pid_t living_thread_of(pid_t pid) {
              : *std::min_element(threads.begin(), threads.end());
 }
 
+bool has_pending_trap(pid_t tid) {
+  const std::uint64_t pending = std::strtoull(status_field(tid, "SigPnd").c_str(), nullptr, 16);
+  return (pending >> (SIGTRAP - 1) & 1) != 0;
+}
+
 // ptrace(2) forbids it in many ways with one error.
 Error explain_refusal(pid_t tid, int number) {
   if (number == ESRCH) return Error{ErrorKind::kGone, ESRCH, "the victim has ended", {}};
@@ -102,6 +109,7 @@ struct Thread {
   // A step over a breakpoint that a signal came before: the next hit is the same one.
   std::uint64_t unfinished_at = 0;
   std::uint64_t unfinished_stack = 0;
+  bool trap_follows = false;  // Of a step that was done, but not reported before another stop.
   std::unique_ptr<Strike> strike;
   std::size_t firing = 0;  // Of the strike.
 };
@@ -391,6 +399,7 @@ void Tracer::State::on_interrupted(Thread& thread, int status) {
 
 void Tracer::State::on_signal(Thread& thread, int signal) {
   if (signal == SIGTRAP && on_breakpoint(thread)) return;
+  if (signal == SIGTRAP && std::exchange(thread.trap_follows, false)) signal = 0;
   resume(thread, signal);
 }
 
@@ -566,6 +575,7 @@ void Tracer::State::step(Thread& thread, std::uint64_t address) {
     thread.unfinished_at = address;
     thread.unfinished_stack = registers.rsp;
   }
+  thread.trap_follows = alive && has_pending_trap(tid);
   if (seen.tid != 0) {
     handle(seen);
   } else {
@@ -687,11 +697,21 @@ void Tracer::State::let_go(pid_t but) {
 
 void Tracer::State::let_go_of(Thread& thread, int status) {
   const pid_t tid = thread.tid;
-  int signal = WIFSTOPPED(status) && status >> 16 == 0 ? WSTOPSIG(status) : 0;
   Registers registers{};
-  // One that has just run into a breakpoint stands behind it.
-  if (signal == SIGTRAP && get_registers(tid, &registers) &&
-      thread.space->breakpoints.at(registers.rip - 1) != nullptr) {
+  const bool behind =
+      get_registers(tid, &registers) && thread.space->breakpoints.at(registers.rip - 1) != nullptr;
+  // One that has just run into a breakpoint stands behind it. Where an interrupt of ours came
+  // before the trap, that is still pending and would kill it.
+  if ((behind || thread.trap_follows) && status >> 16 == PTRACE_EVENT_STOP &&
+      has_pending_trap(tid)) {
+    Stop seen;
+    if (::ptrace(PTRACE_CONT, tid, nullptr, nullptr) != 0 || !wait_for(tid, &seen)) return;
+    status = seen.status;
+  }
+  int signal = WIFSTOPPED(status) && status >> 16 == 0 ? WSTOPSIG(status) : 0;
+  if (signal == SIGTRAP && thread.trap_follows) {
+    signal = 0;
+  } else if (signal == SIGTRAP && behind) {
     registers.rip -= 1;
     set_registers(tid, registers);
     signal = 0;
