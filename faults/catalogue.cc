@@ -7,7 +7,8 @@ namespace crashworthy {
 std::span<const FaultRow> fault_catalogue() {
   static const std::vector<FaultRow> rows = [] {
     std::vector<FaultRow> all;
-    for (const auto& family : {process_rows(), native_rows(), resource_rows(), io_rows()}) {
+    for (const auto& family :
+         {process_rows(), native_rows(), resource_rows(), io_rows(), input_rows(), ipc_rows()}) {
       all.insert(all.end(), family.begin(), family.end());
     }
     return all;

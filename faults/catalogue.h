@@ -22,6 +22,7 @@ enum class KeyType {
   kCount,     // A whole number of at least 0.
   kDuration,  // "200ms"
   kSize,      // "64M"
+  kPortion,   // "50%" (then the number is of that), or a size
   kText,
   kSignal,  // "SIGTERM"
   kErrno,   // "EIO"

@@ -46,6 +46,14 @@ constexpr std::array kStealKeys{kAfter, kItem, kPhase,    kEvent,   kAll,
 constexpr std::array kQuotaKeys{kRole,  kWorker, kIncarnation, kCommand, kChild, kAfter, kItem,
                                 kPhase, kEvent,  kAll,         kAny,     kThen,  kShare, kDuration};
 
+constexpr FaultKey kRoom{"set.size", "SIZE that it has room for; default 1M", KeyType::kSize, "1M"};
+constexpr std::array kShmFullKeys{kRoom};
+constexpr std::array kDiskFullKeys{
+    kRoom, FaultKey{"set.path",
+                    "DIRECTORY that becomes a small file system; default: the subject's output "
+                    "directory, where it is known. What lies there is not seen by the subject",
+                    KeyType::kText}};
+
 constexpr std::array kRows{
     FaultRow{
         "resource.mem_cap", "resource_limit", PointRule::kNone, TriggerKind::kMoment, nullptr,
@@ -96,7 +104,24 @@ constexpr std::array kRows{
              "processor",
              "SIGCONT", "nothing", kQuotaKeys,
              "crashworthy run --fault resource.cpu_quota --set share=20 -- ./pipeline in/ out/",
-             make_cpu_injection}};
+             make_cpu_injection},
+    FaultRow{
+        "resource.disk_full", "full_fs", PointRule::kNone, TriggerKind::kLaunch, nullptr,
+        "a directory of the subject is a file system with little room", "a full disk or a quota",
+        "a call of the subject that failed with ENOSPC on that file system",
+        "the file system ends with the subject; what a trial wrote there is copied out and "
+        "judged",
+        "the containment level pid_namespace", kDiskFullKeys,
+        "crashworthy run --fault resource.disk_full --set size=64K --set path=out -- ./program",
+        make_full_fs_injection},
+    FaultRow{"resource.shm_full", "full_fs", PointRule::kNone, TriggerKind::kLaunch, nullptr,
+             "/dev/shm has little room for the subject",
+             "a container with the usual 64 MB of shared memory",
+             "a call of the subject that failed with ENOSPC in /dev/shm, or its SIGBUS when that "
+             "was full",
+             "the file system ends with the subject", "the containment level pid_namespace",
+             kShmFullKeys, "crashworthy run --fault resource.shm_full --set size=64K -- ./program",
+             make_full_fs_injection}};
 
 }  // namespace
 

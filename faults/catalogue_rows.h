@@ -72,5 +72,7 @@ std::span<const FaultRow> process_rows();
 std::span<const FaultRow> native_rows();
 std::span<const FaultRow> resource_rows();
 std::span<const FaultRow> io_rows();
+std::span<const FaultRow> input_rows();
+std::span<const FaultRow> ipc_rows();
 
 }  // namespace crashworthy

@@ -172,20 +172,23 @@ void ErrnoWitness::on_call_stop(pid_t thread) {
   if (::ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, &info) <= 0) return;
   Call& call = traced_[thread];
   if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
-    call = {static_cast<int>(info.entry.nr), info.entry.args[0]};
+    call.number = static_cast<int>(info.entry.nr);
+    std::copy(std::begin(info.entry.args), std::end(info.entry.args), call.arguments.begin());
     return;
   }
   if (info.op != PTRACE_SYSCALL_INFO_EXIT) return;
   int error = info.exit.is_error != 0 ? static_cast<int>(-info.exit.rval) : 0;
   // brk(2) of the kernel fails by returning the break that there was.
-  if (call.number == SYS_brk && static_cast<std::uint64_t>(info.exit.rval) < call.argument)
+  if (call.number == SYS_brk && static_cast<std::uint64_t>(info.exit.rval) < call.arguments[0])
     error = ENOMEM;
   const int number = std::exchange(call.number, -1);
   if (!wanted(number, error)) return;
+  const Failure failure{now_ns(), static_cast<pid_t>(status_field(thread, "Tgid")), thread, number,
+                        error};
+  if (watch_.accepts && !watch_.accepts(failure, call.arguments)) return;
   const std::lock_guard lock(mutex_);
   if (failure_) return;
-  failure_ =
-      Failure{now_ns(), static_cast<pid_t>(status_field(thread, "Tgid")), thread, number, error};
+  failure_ = failure;
   ::eventfd_write(event_.get(), 1);
 }
 

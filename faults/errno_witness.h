@@ -4,8 +4,10 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <map>
 #include <memory>
@@ -28,17 +30,21 @@ namespace crashworthy {
 // All members may be called from any thread, one at a time.
 class ErrnoWitness {
  public:
-  struct Watch {
-    std::vector<int> errors;       // Any of these errno values,
-    std::vector<int> calls{};      // of any of these system calls; empty: of whichever.
-    bool follow_children = false;  // Also in the processes that it starts from now on.
-  };
   struct Failure {
     std::int64_t time_ns = 0;
     pid_t pid = 0;  // Ours.
     pid_t thread = 0;
     int call = -1;  // -1: it was going on when tracing began.
     int error = 0;
+  };
+  using Arguments = std::array<std::uint64_t, 6>;
+  struct Watch {
+    std::vector<int> errors;       // Any of these errno values,
+    std::vector<int> calls{};      // of any of these system calls; empty: of whichever.
+    bool follow_children = false;  // Also in the processes that it starts from now on.
+    // Only what this accepts; empty: anything. Called by the tracing thread while the call has
+    // failed and its thread is held.
+    std::function<bool(const Failure&, const Arguments&)> accepts{};
   };
 
   // Returns when all threads of `pid` are traced. kGone when it has ended; an error of the kernel
@@ -75,7 +81,7 @@ class ErrnoWitness {
   // Of the tracing thread alone.
   struct Call {
     int number = -1;
-    std::uint64_t argument = 0;
+    Arguments arguments{};
   };
   std::map<pid_t, Call> traced_;  // By thread, with the call that it is in.
   bool detaching_ = false;

@@ -130,6 +130,20 @@ Result<Setting> read_setting(const FaultKey& key, const json& value) {
       setting.number = static_cast<std::int64_t>(*size);
       return setting;
     }
+    case KeyType::kPortion: {
+      if (setting.text.empty() || setting.text.back() != '%') {
+        auto size = parse_size(setting.text);
+        if (!size) return size.error();
+        setting.number = static_cast<std::int64_t>(*size);
+        return setting;
+      }
+      const json share =
+          json::parse(setting.text.substr(0, setting.text.size() - 1), nullptr, false);
+      if (!share.is_number_unsigned() || share.get<std::uint64_t>() > 100)
+        return usage_error("must be \"0%\" to \"100%\", or a size, not " + quoted(value));
+      setting.number = share.get<std::int64_t>();
+      return setting;
+    }
     case KeyType::kSignal:
     case KeyType::kErrno: {
       const bool signal = key.type == KeyType::kSignal;
@@ -246,6 +260,8 @@ Result<FaultSpec> parse_fault(const json& object, const std::string& pointer) {
   if (auto read = read_settings(object.value("set", json::object()), pointer + "/set", fault);
       !read)
     return read.error();
+  // What waits for bytes waits for nothing else, if nothing else is named.
+  if (fault.has("after_bytes") && !fault.trigger.gate) fault.trigger.gate = Condition{};
   return fault;
 }
 

@@ -32,8 +32,10 @@ struct LaunchPlan {
   // Files that the subject reads, as given to the harness: what input.* may choose from. Empty when
   // nobody said.
   std::vector<std::filesystem::path> inputs;
-  // True when `inputs` are copies of this trial alone, which may be changed in place.
+  // True when `inputs` are this trial's alone. They may be replaced, renamed and removed, but not
+  // written through: some are links to the originals.
   bool inputs_are_copies = false;
+  std::filesystem::path output;  // The directory that it writes to; empty: not known.
   // Ours, for files of an injection; it exists, and is removed after the trial.
   std::filesystem::path scratch;
 
@@ -43,6 +45,7 @@ struct LaunchPlan {
   // (Our descriptor, its number in the subject.)
   std::vector<std::pair<int, int>> descriptors;
   std::vector<Mount> mounts;  // Needs namespaces; refused elsewhere.
+  std::string no_mounts;      // Why they would be refused; empty: they work here.
   // System calls of the whole tree that are reported to a listener, which this server is given:
   // filled in by CallServer, for all injections of the trial.
   std::vector<int> notified_calls;

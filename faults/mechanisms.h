@@ -18,6 +18,9 @@ std::unique_ptr<Injection> make_trace_injection(InjectionSetup setup);
 // One of the two: see native.cc.
 std::unique_ptr<Injection> make_native_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_limit_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_input_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_relay_injection(InjectionSetup setup);
+std::unique_ptr<Injection> make_full_fs_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_oom_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_cpu_injection(InjectionSetup setup);
 std::unique_ptr<Injection> make_notify_injection(InjectionSetup setup);

@@ -211,6 +211,36 @@ std::vector<std::string> tiles_arguments(const PreparedSubject& subject, const A
   return argv;
 }
 
+// Links to the inputs of a pipeline, each of which may be replaced, and the list that names them.
+Result<void> link_inputs(const PreparedSubject& subject, const fs::path& scratch,
+                         TrialSetup& setup) {
+  const fs::path directory = scratch / "inputs";
+  if (auto made = make_directories(directory); !made) return made;
+  std::string list;
+  for (std::size_t i = 0; i < subject.input_files.size(); ++i) {
+    const fs::path original = subject.input_files[i];
+    setup.inputs.push_back(directory / fmt::format("{:04}_{}", i, original.filename().string()));
+    std::error_code failure;
+    fs::create_symlink(fs::absolute(original), setup.inputs.back(), failure);
+    if (failure) return system_error("link the input '" + original.string() + "'", failure.value());
+    list += setup.inputs.back().string() + "\t" + (*subject.items)[i].name + "\n";
+  }
+  const auto at = std::find(setup.argv.begin(), setup.argv.end(), subject.list_file.string());
+  *at = (scratch / "items.list").string();
+  return write_file_atomically(*at, list);
+}
+
+// The part of the pattern before its first wildcard directory, which is a directory that the
+// command may expect.
+fs::path fixed_parent(const std::string& pattern) {
+  fs::path parent;
+  for (const fs::path& part : fs::path(pattern).parent_path()) {
+    if (part.string().find_first_of("*?[") != std::string::npos) break;
+    parent /= part;
+  }
+  return parent;
+}
+
 Result<void> copy_inputs(const PreparedSubject& subject, const fs::path& directory) {
   for (const std::string& input : subject.input_files) {
     const fs::path target = directory / input;
@@ -220,14 +250,7 @@ Result<void> copy_inputs(const PreparedSubject& subject, const fs::path& directo
     if (failure) return system_error("copy the input '" + input + "'", failure.value());
   }
   for (const std::string& pattern : subject.spec.outputs) {
-    // The part of the pattern before its first wildcard directory is a directory that the command
-    // may expect.
-    fs::path parent;
-    for (const fs::path& part : fs::path(pattern).parent_path()) {
-      if (part.string().find_first_of("*?[") != std::string::npos) break;
-      parent /= part;
-    }
-    if (auto made = make_directories(directory / parent); !made) return made;
+    if (auto made = make_directories(directory / fixed_parent(pattern)); !made) return made;
   }
   return {};
 }
@@ -252,7 +275,7 @@ Result<PreparedSubject> prepare_subject(const SubjectSpec& spec, const fs::path&
 }
 
 Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& arm,
-                                const fs::path& scratch) {
+                                const fs::path& scratch, bool own_inputs) {
   TrialSetup setup;
   const bool command = subject.spec.pipeline.empty();
   setup.directory = scratch / "work";
@@ -261,9 +284,17 @@ Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& a
        {setup.directory, setup.output_root, scratch / "home", scratch / "tmp"}) {
     if (auto made = make_directories(directory); !made) return made.error();
   }
+  if (!command) setup.output = setup.output_root;
+  if (command && !subject.spec.outputs.empty()) {
+    const fs::path parent = fixed_parent(subject.spec.outputs.front());
+    if (!parent.empty()) setup.output = setup.directory / parent;
+  }
   setup.environment = make_environment(subject, scratch);
   if (subject.spec.pipeline == "tiles") {
     setup.argv = tiles_arguments(subject, arm, setup.output_root);
+    if (own_inputs) {
+      if (auto linked = link_inputs(subject, scratch, setup); !linked) return linked.error();
+    }
     setup.complete_codes = {0, 1};  // 1: it finished, and some items are failed or lost.
   } else {
     setup.complete_codes = {0};
@@ -272,6 +303,8 @@ Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& a
       if (!subject.program.empty()) setup.argv[0] = subject.program.string();
       setup.patterns = subject.spec.outputs;
       if (auto copied = copy_inputs(subject, setup.directory); !copied) return copied.error();
+      for (const std::string& input : subject.input_files)
+        setup.inputs.push_back(setup.directory / input);
     } else {
       setup.argv = {subject.program.string(), "--output", setup.output_root.string()};
     }

@@ -34,6 +34,9 @@ struct TrialSetup {
   std::vector<std::string> environment;
   std::filesystem::path directory;  // Working directory.
   std::filesystem::path output_root;
+  std::filesystem::path output;  // The directory of the outputs alone; empty: there is none.
+  // Files of this trial alone: copies, and links to originals. Empty where the subject has none.
+  std::vector<std::filesystem::path> inputs;
   std::vector<std::string> patterns;  // Of the outputs, relative to the root; none: all.
   std::vector<int>
       complete_codes;  // Exit codes with which the subject ends when it has run to its end.
@@ -42,9 +45,9 @@ struct TrialSetup {
 };
 
 // Makes the trial's own directory below `scratch` and fills it: inputs, empty output directories,
-// TMPDIR, HOME.
+// TMPDIR, HOME. `own_inputs`: a pipeline, too, gets an input set of its own.
 Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& arm,
-                                const std::filesystem::path& scratch);
+                                const std::filesystem::path& scratch, bool own_inputs);
 
 // Puts the command of a Supervision::kRestart under `crashworthy supervise`, which restarts it
 // until it completes and knows nothing of items. `descriptors`: the numbers that the command must

@@ -1,7 +1,9 @@
 #include "harness/experiment/trial.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -107,7 +109,7 @@ class Trial : private SubjectView {
     auto history = HistoryWriter::create(spec_.directory);
     if (!history) return history.error();
     history_ = std::move(*history);
-    auto setup = set_up_trial(prepared_, *spec_.arm, spec_.scratch);
+    auto setup = set_up_trial(prepared_, *spec_.arm, spec_.scratch, changes_inputs());
     if (!setup) return setup.error();
     setup_ = *std::move(setup);
     auto ring = ProbeRing::create(kRingCapacity);
@@ -126,9 +128,40 @@ class Trial : private SubjectView {
     plan_.environment.push_back(ProbeRing::environment(kRingNumber, kEventNumber));
     plan_.directory = setup_.directory;
     plan_.scratch = spec_.scratch;
+    plan_.output = setup_.output;
+    plan_.inputs = setup_.inputs;
+    plan_.inputs_are_copies = true;
+    if (spec_.faults != nullptr) plan_.no_mounts = why_no_mounts();
     plan_.descriptors = {{ring_->ring_fd(), kRingNumber}, {ring_->event_fd(), kEventNumber}};
+    if (auto opened = open_streams(); !opened) return opened;
     if (auto armed = arm_injections(); !armed) return armed;
+    for (const fs::path& input : plan_.inputs)
+      input_names_.insert(input.lexically_relative(setup_.output_root).string());
+    std::vector<Publication> inputs;
+    observer_->read(inputs);  // What the injections did there was no output.
     return finish_writing();
+  }
+
+  // What the subject reads and writes, where an injection may stand in between.
+  Result<void> open_streams() {
+    constexpr int kWrite = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+    streams_[0].reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    streams_[1].reset(::open((spec_.scratch / "stdout").c_str(), kWrite, 0644));
+    streams_[2].reset(::open((spec_.scratch / "stderr").c_str(), kWrite, 0644));
+    for (int number = 0; number <= STDERR_FILENO; ++number) {
+      const UniqueFd& stream = streams_[static_cast<std::size_t>(number)];
+      if (!stream.valid()) return system_error("open the subject's output", errno);
+      plan_.descriptors.emplace_back(stream.get(), number);
+    }
+    return {};
+  }
+
+  bool changes_inputs() const {
+    const auto changes = [](const FaultSpec& fault) {
+      return std::string_view(fault.row().mechanism) == "input";
+    };
+    return spec_.faults != nullptr &&
+           std::any_of(spec_.faults->faults.begin(), spec_.faults->faults.end(), changes);
   }
 
   Result<void> arm_injections() {
@@ -170,14 +203,14 @@ class Trial : private SubjectView {
     setup_.argv = plan_.argv;
     if (spec_.arm->supervision == Supervision::kRestart) {
       std::vector<int> numbers;
-      for (const auto& [ours, number] : plan_.descriptors) numbers.push_back(number);
+      for (const auto& [ours, number] : plan_.descriptors) {
+        if (number > STDERR_FILENO) numbers.push_back(number);
+      }
       if (auto put = put_under_restart(*spec_.arm, spec_.scratch, numbers, setup_); !put)
         return put;
     }
     LaunchSpec launch = launch_spec(plan_);
     launch.argv = setup_.argv;
-    launch.stdout_file = spec_.scratch / "stdout";
-    launch.stderr_file = spec_.scratch / "stderr";
     launched_ns_ = now_ns();
     auto subject = Subject::launch(launch);
     if (!subject) return subject.error();
@@ -274,6 +307,14 @@ class Trial : private SubjectView {
   void read_outputs() {
     const std::size_t before = publications_.size();
     observer_->read(publications_);
+    // An input that comes late is no output.
+    const auto first = publications_.begin() + static_cast<std::ptrdiff_t>(before);
+    publications_.erase(std::remove_if(first, publications_.end(),
+                                       [this](const Publication& publication) {
+                                         return input_names_.contains(publication.name) &&
+                                                !item_of_.contains(publication.name);
+                                       }),
+                        publications_.end());
     if (before == 0 && !publications_.empty()) phase("delivering");
     if (publications_.empty()) return;
     if (first_output_ns_ == 0) first_output_ns_ = publications_.front().time_ns;
@@ -348,11 +389,8 @@ class Trial : private SubjectView {
       if (record.event == static_cast<std::uint16_t>(ProbeEvent::kFailed))
         reported.insert(record.item);
     }
-    std::set<std::string> inputs;
-    if (prepared_.spec.pipeline.empty())
-      inputs.insert(prepared_.input_files.begin(), prepared_.input_files.end());
-    auto verdicts = check_outputs(*golden_, setup_.output_root, setup_.patterns, inputs, reported,
-                                  outcome_.ran_to_end, spec_.scratch);
+    auto verdicts = check_outputs(*golden_, setup_.output_root, setup_.patterns, input_names_,
+                                  reported, outcome_.ran_to_end, spec_.scratch);
     if (!verdicts) return verdicts.error();
     write_verdicts(*verdicts);
     return {};
@@ -515,8 +553,10 @@ class Trial : private SubjectView {
   TrialSetup setup_;
   std::optional<ProbeRing> ring_;
   std::optional<OutputObserver> observer_;
+  std::array<UniqueFd, 3> streams_;
   LaunchPlan plan_;
   InjectionSet injections_;
+  std::set<std::string> input_names_;  // Of files in the output root that are inputs.
   std::optional<Subject> subject_;
   std::map<std::string, std::size_t> item_of_;
   WorkerTracker tracker_;

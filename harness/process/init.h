@@ -78,6 +78,10 @@ struct Command {
 // Reads the command out of the specification that the harness has written.
 Result<Command> read_command(int spec);
 
+// Mounts what the command's tree is to see; this process has mounts of its own. Returns 0 or an
+// errno value.
+int mount_all(const Command& command);
+
 struct ExecFailure {
   Stage stage = Stage::kExecute;
   std::int32_t error = 0;

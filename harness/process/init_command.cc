@@ -153,7 +153,8 @@ int place_descriptors(Command::Descriptor* descriptors, std::size_t count, int f
   return moved;
 }
 
-// What the command's tree sees at these places; the tree has mounts of its own. Returns 0 or errno.
+}  // namespace
+
 int mount_all(const Command& command) {
   for (const Command::Mount& mount : command.mounts) {
     const bool bind = std::strcmp(mount.source, "tmpfs") != 0;
@@ -164,6 +165,8 @@ int mount_all(const Command& command) {
   }
   return 0;
 }
+
+namespace {
 
 // Waits at the gate; false when whoever holds it lets go without a word.
 bool wait_at(int gate) {
@@ -200,7 +203,6 @@ int execute_first(const Command& command) {
     if (::getppid() != reaper) ::_exit(127);
   }
   if (join >= 0 && ::write(join, "0", 1) != 1) fail(failure, Stage::kJoinCgroup, errno);
-  if (const int error = mount_all(command); error != 0) fail(failure, Stage::kMount, error);
   // What the harness prepares meanwhile may need a process that has not moved on.
   if (command.gate >= 0 && !wait_at(command.gate)) fail(failure, Stage::kProtocol, ECANCELED);
   if (command.core_limit) {

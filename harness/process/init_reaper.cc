@@ -114,6 +114,10 @@ class SubjectReaper : private Reaper {
     if (!start_.command->mounts.empty() && start_.containment != Containment::kPidNamespace) {
       return fail({Stage::kMount, EOPNOTSUPP});
     }
+    // Before the fork: who looks at the held command finds them there.
+    if (const int error = mount_all(*start_.command); error != 0) {
+      return fail({Stage::kMount, error});
+    }
     UniqueFd join;
     if (start_.cgroup >= 0) {
       auto processes = open_cgroup_processes(start_.cgroup);

@@ -25,7 +25,24 @@ Result<std::optional<Containment>> forced_containment(const LaunchSpec& spec) {
                      "use pid_namespace, cgroup or subreaper, or unset it");
 }
 
+std::string find_why_no_mounts() {
+  LaunchSpec spec;
+  spec.argv = {"true"};
+  spec.environment = {"PATH=/usr/bin:/bin"};
+  auto subject = Subject::launch(spec);
+  if (!subject) return subject.error().message;
+  if (subject->containment() == Containment::kPidNamespace) return {};
+  return std::string("a subject has no namespaces here, but the containment ") +
+         containment_name(subject->containment()) +
+         (subject->containment_reason().empty() ? "" : ": " + subject->containment_reason());
+}
+
 }  // namespace
+
+const std::string& why_no_mounts() {
+  static const std::string why = find_why_no_mounts();
+  return why;
+}
 
 Result<Subject> Subject::launch(const LaunchSpec& spec) {
   if (auto ok = check_command(spec); !ok) return ok.error();

@@ -77,6 +77,10 @@ struct Report {
   std::int64_t time_ns = 0;  // CLOCK_MONOTONIC, when crashworthy-init learned of the end.
 };
 
+// Why the tree of a command that is launched as usual would see no mounts of its own; empty: it
+// would. Found out once, by launching one. Safe from any thread.
+const std::string& why_no_mounts();
+
 // Owns the whole tree of a command.
 //
 // The destructor kills all of it and waits (at most 10 s) until it is gone. The tree also ends when
