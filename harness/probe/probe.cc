@@ -70,6 +70,8 @@ const char* failure_reason_name(FailureReason reason) {
       return "too_large";
     case FailureReason::kRetries:
       return "retries";
+    case FailureReason::kThrew:
+      return "threw";
   }
   return "unknown";
 }

@@ -42,7 +42,8 @@ enum class FailureReason : std::int64_t {
   kDeadline = 3,
   kWrite = 4,
   kTooLarge = 5,
-  kRetries = 6  // Its workers died too often, by no fault of its own that could be proved.
+  kRetries = 6,  // Its workers died too often, by no fault of its own that could be proved.
+  kThrew = 7     // An exception left the job function.
 };
 const char* failure_reason_name(FailureReason reason);
 

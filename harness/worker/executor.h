@@ -24,8 +24,9 @@ namespace crashworthy {
 struct Job {
   std::uint64_t item = kNoItem;  // The item it belongs to, for leases, poison and the probe.
   std::uint32_t part = 0;        // Unit of work within the item.
-  std::string arguments;         // At most kMaxPayload bytes.
-  // The size of the frame that the job may fill, at most PoolOptions::output_bytes; 0: none.
+  std::string arguments;         // At most kMaxPayload bytes; what is larger goes into frames.
+  // The size of the frame that the job may fill, at most PoolOptions::output_bytes (of threads: at
+  // most their frame_bytes); 0: none.
   std::size_t output_bytes = 0;
   // Kept alive until the job has its outcome. The job knows them by the FrameRefs in its arguments.
   std::vector<Frame> inputs;
@@ -43,8 +44,8 @@ struct JobOutput {
   std::optional<FailureReason> failure;
   // One line for people, when `failure` is set or the job is kLost; cut after 1024 bytes.
   std::string message;
-  // How much of JobContext::output is filled, from its beginning. More than its size is nonsense,
-  // of which the worker dies.
+  // How much of JobContext::output is filled, from its beginning. More than its size is a bug of
+  // the job: it fails, as kTooLarge.
   std::size_t frame_bytes = 0;
 };
 
@@ -69,9 +70,14 @@ class JobContext {
   }
 };
 
-// Known before the workers exist: a closure made later would not exist in a forked worker. It must
-// not throw for a fault of the input (return `failure` instead); an exception that leaves it ends
-// the process, as any other crash.
+// Known before the workers exist: a closure made later would not exist in a forked worker. In a
+// pool each worker has its own copy of what it captures, or reaches by references, as that was when
+// the worker was forked: what a job changes there the caller and other workers never see, and it
+// dies with the worker. Results travel in JobOutput and frames.
+//
+// What it throws fails the job, as kThrew with the text of what(), and the worker goes on. Where an
+// exception says that its process must not go on (out of memory), declare the function noexcept:
+// then it is a crash like any other. exit() in a job is a crash, too.
 using JobFunction = std::function<JobOutput(const Job&, const JobContext&)>;
 
 enum class JobOutcome {
@@ -98,12 +104,19 @@ class Executor {
   // A frame for the caller to fill and to give to jobs as an input. Empty when there is no room
   // until others are given back.
   virtual Frame allocate_frame(std::size_t bytes) = 0;
+  // Whether submit() takes this job. kUsage, with the sizes, the bound and what to do, if its
+  // arguments or its output are too large, or its deadline is negative. map() and stream() ask.
+  virtual Result<void> check(const Job& job) const = 0;
   // Queues a job and returns its number: how many were queued before. The caller bounds what is in
-  // flight; nothing is dropped.
+  // flight; nothing is dropped. A job that check() refuses is a bug of the caller: the program
+  // stops.
   virtual std::uint64_t submit(Job job) = 0;
   // Waits at most `timeout` for results; an empty vector when none came. Fails when nothing can run
   // jobs any more.
   virtual Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) = 0;
+  // Why no job runs any more: what wait() fails with, for ever, behind the last results. Threads go
+  // on as long as the process does.
+  virtual std::optional<Error> failure() const { return std::nullopt; }
   // Jobs submitted and not yet returned by wait().
   virtual std::size_t in_flight() const = 0;
   // How many jobs its workers take at a time. With fewer in flight some of them idle.
@@ -112,8 +125,8 @@ class Executor {
 
 // `threads` threads of this process. A crash of the job function is a crash of the caller: nothing
 // is protected. Frames come from two regions of `frame_bytes` each, inputs and outputs; a job waits
-// until there is room for its output.
-std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe,
+// until there is room for its output. An empty function is a bug: the program stops.
+std::unique_ptr<Executor> make_thread_executor(int threads, JobFunction function, Probe probe = {},
                                                std::size_t frame_bytes = 0);
 
 }  // namespace crashworthy

@@ -2,10 +2,17 @@
 // crashes or hangs, that call fails with an Error, and nothing else happens to the caller.
 //
 //   IsolatedFunctions table;
-//   table.add("decode", [](std::string_view bytes) { return decode(bytes); });
-//   auto isolation = Isolation::start(table, {});   // Before the first thread is started.
+//   table.add("size_of", [](std::string_view path) {   // "640 480", of whatever is in that file.
+//     const cv::Mat image = cv::imread(std::string(path));
+//     return std::to_string(image.cols) + " " + std::to_string(image.rows);
+//   });
+//   auto isolation = Isolation::start(table, {});      // Before the first thread is started.
 //   ...
-//   Result<std::string> image = (*isolation)->run("decode", bytes, 2s);
+//   Result<std::string> size = (*isolation)->run("size_of", path, 2s);
+//
+// A call carries at most 16 KiB (Isolation::kMaxBytes), and so does its result: names, headers,
+// numbers, no images. What is larger goes by a file's name, or through a pool, whose frames are of
+// any size (pool.h).
 #pragma once
 
 #include <chrono>
@@ -54,8 +61,9 @@ struct IsolationOptions {
   int spares = 1;   // Warm processes, one of which replaces a dead worker at once.
   // For calls that give none. 0: none.
   std::chrono::nanoseconds deadline = std::chrono::seconds(30);
-  // More than `intensity` crashes within `period` end the isolation: every later call fails. Large
-  // enough for the worst input that is expected.
+  // More than `intensity` deaths of workers within `period` that were no call's own making end the
+  // isolation: every later call fails. What calls crash, exit or hang costs them alone, as often as
+  // it happens.
   int intensity = 1000;
   std::chrono::nanoseconds period = std::chrono::seconds(10);
 };
@@ -86,8 +94,8 @@ class Isolation {
   // - kUsage: no function has this name (the message has the known ones), `bytes` or the result are
   //   longer than kMaxBytes, the deadline is negative;
   // - kGone: the function took its process with it: "'decode' died of SIGABRT"; or the isolation is
-  //   at an end (too many crashes, both of its zygotes killed): then every call fails alike, at
-  //   once;
+  //   at an end (too many workers killed, both of its zygotes killed): then every call fails alike,
+  //   at once;
   // - kTimeout: it was killed at its deadline, which the message states;
   // - what the function returned or threw.
   Result<std::string> run(std::string_view name, std::string_view bytes,

@@ -171,18 +171,35 @@ TEST_F(Isolated, TheDestructorFailsTheCallsThatWait) {
   EXPECT_EQ(failed, 3);
 }
 
-TEST_F(Isolated, AfterTooManyCrashesEveryCallFails) {
+TEST_F(Isolated, AfterTooManyKilledWorkersEveryCallFails) {
   options.intensity = 2;
   options.period = 1h;
+  table.add("killed", [](std::string_view) -> std::string {
+    ::raise(SIGKILL);
+    return {};
+  });
   start();
   for (int i = 0; i < 2; ++i) {
-    expect_error(isolation->run("abort", "2"), ErrorKind::kGone, "SIGABRT");
+    expect_error(isolation->run("killed", ""), ErrorKind::kGone, "SIGKILL");
   }
-  expect_error(isolation->run("abort", "2"), ErrorKind::kGone, "");
+  expect_error(isolation->run("killed", ""), ErrorKind::kGone, "");
   for (int i = 0; i < 2; ++i) {
     expect_error(isolation->run("echo", ""), ErrorKind::kGone, "more than 2 deaths");
   }
-  EXPECT_EQ(counters[2], 3);
+}
+
+TEST_F(Isolated, CallsThatCrashCostTheOthersNothing) {
+  options.intensity = 0;
+  options.period = 1h;
+  table.add("exit", [](std::string_view) -> std::string { std::exit(1); });
+  start();
+  for (int i = 0; i < 10; ++i) {
+    expect_error(isolation->run("abort", "2"), ErrorKind::kGone, "SIGABRT");
+    expect_error(isolation->run("exit", ""), ErrorKind::kGone, "exited with 1");
+    expect_error(isolation->run("hang", "", 10ms), ErrorKind::kTimeout, "deadline");
+  }
+  EXPECT_EQ(isolation->run("echo", "still here").value(), "still here");
+  EXPECT_EQ(counters[2], 10);
 }
 
 TEST_F(Isolated, RefusesToForkBesideOtherThreads) {

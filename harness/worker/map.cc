@@ -10,6 +10,7 @@
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
 #include "harness/worker/pool.h"
+#include "harness/worker/run_job.h"
 
 namespace crashworthy {
 namespace {
@@ -23,9 +24,7 @@ constexpr std::int64_t kLookNs = 60'000'000'000;
 // A source that takes longer for a job may not keep results waiting until all have been taken.
 constexpr std::int64_t kSlowSourceNs = 100'000;
 
-std::string name_of(const Job& job) {
-  return "item " + std::to_string(job.item) + " part " + std::to_string(job.part);
-}
+std::string name_of(const Job& job) { return job_name(job.item, job.part); }
 
 std::string counted(std::uint64_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
@@ -113,6 +112,7 @@ class Stream {
   }
 
   void submit(Job job) {
+    if (auto good = executor_.check(job); !good) return end(good.error());
     if (ledger_ != nullptr) {
       if (job.output_bytes > 0) {
         return end(usage_error(name_of(job) + " has output in a frame, which no ledger keeps",
@@ -187,6 +187,7 @@ class Stream {
 };
 
 Result<void> check(const Executor& executor, const MapOptions& options) {
+  if (auto failure = executor.failure()) return *std::move(failure);
   if (executor.in_flight() > 0) {
     return usage_error(
         "the executor has " + counted(executor.in_flight(), "job") + " in flight already",
@@ -255,6 +256,9 @@ Result<std::vector<JobResult>> map(Executor& executor, std::vector<Job> jobs,
                                    const MapOptions& options) {
   std::vector<std::optional<JobResult>> results(jobs.size());
   if (auto good = check(executor, options); !good) return good.error();
+  for (const Job& job : jobs) {
+    if (auto good = executor.check(job); !good) return good.error();
+  }
   if (options.ledger != nullptr) {
     if (auto restored = restore(*options.ledger, jobs, results); !restored) {
       return restored.error();

@@ -35,7 +35,8 @@ struct MapOptions {
 // Those committed already come back with their stored result and 0 attempts; all is synced to the
 // disk on return, if the ledger's Sync is not kNone.
 //
-// Fails as stream() does, whose sink is the way to have the results until then.
+// A job that Executor::check() refuses is kUsage, before anything runs. Else it fails as stream()
+// does, whose sink is the way to have the results until then.
 //
 // One thread uses the executor meanwhile, this one; nothing may be in flight in it before (kUsage),
 // and nothing is afterwards, unless the executor itself has failed.
@@ -58,12 +59,13 @@ using ResultSink = std::function<Result<void>(JobResult)>;
 // that the sink has never seen. A (item, part) that comes twice is refused (kUsage) or skipped.
 //
 // Fails with
-// - the error of `source`: the sink has the results of all jobs before it;
+// - the error of `source`, or that of Executor::check() for a job of its: the sink has the results
+//   of all jobs before it;
 // - the error of `sink`, or of a commit: the sink gets nothing any more, results that
 //   still come are dropped and not committed, nor is the one whose commit failed;
 // - the error of the executor (kGone: no job runs any more): the sink, and the ledger, have what
 //   came until then; what was in flight has no result and is not committed. The message has the
-//   numbers.
+//   numbers. Every later call fails with that error, too.
 Result<void> stream(Executor& executor, const JobSource& source, const ResultSink& sink,
                     const MapOptions& options = {});
 

@@ -23,6 +23,7 @@ namespace {
 
 using namespace test;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr int kUnlimited = 1'000'000;
 
@@ -255,7 +256,47 @@ TEST_F(Map, WhenThePoolFailsTheSinkHasTheResultsSoFar) {
   EXPECT_THAT(ended.error().message, HasSubstr("in flight: the worker pool gave up"));
   EXPECT_GE(seen.size(), 40u);
   EXPECT_LE(seen.size(), 50u);
-  EXPECT_FALSE(map(*pool, jobs(1)));
+  const auto again = map(*pool, jobs(1));
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().kind, ErrorKind::kGone);
+  EXPECT_THAT(again.error().message, StartsWith("the worker pool gave up"));
+}
+
+TEST_F(Map, AJobThatIsTooLargeIsRefusedWithItsNameAndTheBound) {
+  start([this](const Job& given, const JobContext& context) {
+    ++counters[0];
+    return echo(given, context);
+  });
+  const auto threads = make_thread_executor(1, echo);
+  for (Executor* executor : {static_cast<Executor*>(pool.get()), threads.get()}) {
+    std::vector<Job> all = jobs(5);
+    all[3].arguments.assign(kMaxPayload + 1, 'x');
+    const auto arguments = map(*executor, all);
+    ASSERT_FALSE(arguments);
+    EXPECT_EQ(arguments.error().kind, ErrorKind::kUsage);
+    EXPECT_THAT(arguments.error().message, HasSubstr("item 3 part 0 has 16385 bytes"));
+    all[3] = job(3);
+    all[3].output_bytes = 10;
+    const auto output = map(*executor, all);
+    ASSERT_FALSE(output);
+    EXPECT_EQ(output.error().kind, ErrorKind::kUsage);
+    EXPECT_THAT(output.error().message, HasSubstr("an output of 10 bytes, more than the 0 of"));
+    EXPECT_THAT(output.error().hint, HasSubstr("larger"));
+  }
+  EXPECT_EQ(counters[0], 0) << "map() knows before anything runs";
+  const auto refused = stream(
+      *pool,
+      [this]() -> Result<std::optional<Job>> {
+        Job next = job(asked++);
+        if (next.item == 3) next.output_bytes = 10;
+        return std::optional(next);
+      },
+      sink());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(refused.error().message, HasSubstr("item 3 part 0"));
+  EXPECT_EQ(seen, (std::vector<std::uint64_t>{0, 1, 2}));
+  EXPECT_TRUE(map(*pool, jobs(3)));
 }
 
 TEST_F(Map, AnExecutorWithJobsInFlightIsRefused) {

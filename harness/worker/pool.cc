@@ -13,6 +13,7 @@
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
 #include "harness/worker/futex.h"
+#include "harness/worker/run_job.h"
 #include "harness/worker/worker_pool.h"
 
 namespace crashworthy {
@@ -49,9 +50,10 @@ Result<void> check_counts(const PoolOptions& options) {
   if (options.batch < 1 || options.batch > options.max_demand) {
     return usage_error("batch is not from 1 to max_demand");
   }
-  if (options.batch > 1 && options.max_attempts > 0) {
-    return usage_error("max_attempts needs a batch of 1",
-                       "results that are held back are executed again, however often they were");
+  if (options.batch > 1 && options.max_attempts == 1) {
+    return usage_error(
+        "max_attempts = 1 needs a batch of 1",
+        "jobs whose results are held back are executed again when their worker dies");
   }
   if (options.max_deaths < 2) {
     return usage_error("max_deaths is less than 2",
@@ -101,28 +103,46 @@ WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe p
   return setup;
 }
 
+Error frames_error(Error error, std::size_t regions, std::size_t bytes) {
+  error =
+      std::move(error).with_context("make the frames of a worker pool, " + std::to_string(regions) +
+                                    " regions of " + std::to_string(bytes >> 20) + " MiB");
+  if (error.sys_errno == ENOMEM || error.sys_errno == EFBIG) {
+    error.hint =
+        "take smaller PoolOptions::output_bytes and frame_bytes, or fewer workers and spares: each "
+        "has a region, and so have those that are being replaced; ulimit -v may limit the sum";
+  }
+  return with_limit_hint(std::move(error));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& given, JobFunction function,
                                                Probe probe) {
   if (auto good = check_options(given); !good) return good.error();
+  if (!function) {
+    return usage_error("the job function of the worker pool is empty",
+                       "give make_worker_pool() a function, which all workers will have");
+  }
   const PoolOptions options = completed(given);
   const auto count = static_cast<std::size_t>(options.workers + options.spares);
   const std::size_t cells = 2 * count + kDyingCells;
   auto memory =
       CellMemory::create(cells, static_cast<std::size_t>(options.max_demand) + kRingSpace);
-  if (!memory) return memory.error().with_context("make a worker pool");
+  if (!memory) return with_limit_hint(memory.error().with_context("make a worker pool"));
   const std::size_t bank =
       options.protection_keys ? frame_extent(std::min(options.output_bytes, kMostBanked)) : 0;
   // A region holds a guard page for what is taken over, too.
-  auto frames = FrameArena::create(
-      cells + 1, frame_extent(options.output_bytes) + frame_extent(options.frame_bytes), bank);
-  if (!frames) return frames.error().with_context("make the frames of a worker pool");
+  const std::size_t region = frame_extent(options.output_bytes) + frame_extent(options.frame_bytes);
+  auto frames = FrameArena::create(cells + 1, region, bank);
+  if (!frames) return frames_error(frames.error(), cells + 1, region);
   UniqueFd doorbell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!doorbell.valid()) return system_error("make the doorbell of a worker pool", errno);
+  if (!doorbell.valid()) {
+    return with_limit_hint(system_error("make the doorbell of a worker pool", errno));
+  }
   auto pool = std::make_unique<WorkerPool>(options, make_setup(options, std::move(function), probe),
                                            *std::move(memory), *frames, std::move(doorbell));
-  if (auto started = pool->boot(); !started) return started.error();
+  if (auto started = pool->boot(); !started) return with_limit_hint(started.error());
   return std::unique_ptr<Pool>(std::move(pool));
 }
 
@@ -138,10 +158,13 @@ std::size_t WorkerPool::demand() const {
   return places_.size() * static_cast<std::size_t>(options_.max_demand);
 }
 
+Result<void> WorkerPool::check(const Job& job) const {
+  return check_job(job, options_.output_bytes, "PoolOptions::output_bytes");
+}
+
 std::uint64_t WorkerPool::submit(Job job) {
-  CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
-  CRASHWORTHY_CHECK(job.output_bytes <= options_.output_bytes, job.output_bytes);
-  CRASHWORTHY_CHECK(job.deadline.count() >= 0, job.deadline.count());
+  const auto good = check(job);
+  CRASHWORTHY_CHECK(good.ok(), good.error().message);
   queue_.push_back(ledger_.add(std::move(job)));
   if (!failure_) dispatch();
   return next_number_++;

@@ -38,21 +38,27 @@ struct PoolOptions {
   int min_demand = -1;
   // Results that a worker may hold back to protect and tell them at once, for jobs of some
   // microseconds with frames. Until then their frames stay writable to the jobs that follow, and
-  // they count as not begun: when it dies they are executed again. Not with max_attempts.
+  // they count as not begun: when it dies they are executed again. Not with max_attempts = 1.
   int batch = 1;
   // true: results come in the order of their jobs' submission.
   bool ordered = false;
 
-  // A job is poison after so many deaths by self-inflicted signals, the last of them retried
-  // alone; so at least 2. A unit of work killed as hung counts likewise, and ends as kFailed with
-  // FailureReason::kDeadline when the last one was such.
+  // A job is poison after so many deaths of its own making, the last of them retried alone; so at
+  // least 2. Its own making are signals of a crash (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL) and
+  // exits, whatever their code. A unit of work killed as hung counts likewise, and ends as kFailed
+  // with FailureReason::kDeadline when the last one was such. SIGKILL, SIGTERM and the rest convict
+  // nobody.
   int max_deaths = 2;
-  // A unit of work whose workers died so often, of whatever, ends as kFailed with
-  // FailureReason::kRetries (kDeadline when the last one was killed as hung). 0: no bound; 1: what
-  // was begun is never executed again.
-  int max_attempts = 0;
-  // More than `intensity` deaths (of spares too) within `period` end the pool: wait() fails. Of no
-  // effect without `restart`.
+  // A unit of work whose workers died so often while they executed it, of whatever, ends as kFailed
+  // with FailureReason::kRetries (kDeadline when the last one was killed as hung): one that the
+  // kernel kills for its memory each time does not spend the pool. 0: no bound; 1: what was begun
+  // is never executed again. With fewer than max_deaths no job is ever convicted.
+  int max_attempts = 10;
+  // More than `intensity` deaths (of spares too) within `period` end the pool, whose workers die
+  // without being able to work: wait() fails. A death of a job's own making, as said at max_deaths,
+  // and by the deadline or heartbeat of one, does not count: each job has a bounded number of them.
+  // Those from outside count, and those at the start and without a job. Of no effect without
+  // `restart`.
   int intensity = 100;
   std::chrono::nanoseconds period = std::chrono::seconds(10);
   // A unit of work that takes longer is killed as hung; Job::deadline goes before it. A process
@@ -75,6 +81,11 @@ struct PoolOptions {
 
   // A job that every process executes once before it counts as ready, so that its first real one
   // finds everything loaded, mapped and touched. Its result is dropped; it must have no effect.
+  // What it throws is a crash there, and make_worker_pool() fails.
+  //
+  // The first process of all may take a minute for it, whatever the deadline: make_worker_pool()
+  // waits so long, and fails with kTimeout. Each later one may take twice `deadline`, 10 s at least
+  // (0: however long). Loading of models that is slower must come before the pool is made.
   std::optional<Job> warm_up;
   // How long the caller and idle workers look for news before they sleep, which costs about 10 us.
   std::chrono::nanoseconds spin = std::chrono::microseconds(2);
@@ -124,11 +135,12 @@ class Pool : public Executor {
 };
 
 // Forks the zygotes from the calling process, which must be single-threaded now (kUsage otherwise)
-// and stays the coordinator; it may start threads afterwards. Returns when all processes are ready;
+// and stays the coordinator; it may start threads afterwards. An empty function and options that
+// cannot be are kUsage, too. Returns when all processes are ready;
 // if there is room for some of them only, with those, one worker at least, and the others follow.
 // Workers inherit every descriptor and mapping that the caller has now, and its memory as it is
 // now; what it changes later they do not see.
 Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& options, JobFunction function,
-                                               Probe probe);
+                                               Probe probe = {});
 
 }  // namespace crashworthy

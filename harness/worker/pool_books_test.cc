@@ -72,6 +72,7 @@ class PoolBooks {
     options.workers = setting.workers;
     options.spares = setting.spares;
     options.intensity = 1'000'000;
+    options.max_attempts = 0;
     options.max_deaths = kMaxDeaths;
     options.min_demand = 0;
     options.deadline = std::chrono::nanoseconds(0);

@@ -134,6 +134,7 @@ TEST(PoolEndurance, LosesNothingOverManyDeathsAndStaysFlat) {
   options.max_deaths = 3;  // Three strangers' stops in a row do not hit one item.
   options.deadline = 300ms;
   options.intensity = kUnlimited;
+  options.max_attempts = 0;
   options.output_bytes = kMostWords * 8;
   options.frame_bytes = 1 << 20;
   auto pool = make_worker_pool(
@@ -242,6 +243,7 @@ TEST(PoolEndurance, SurvivesAStormOfKills) {
   options.spares = 2;
   options.max_demand = 4;
   options.intensity = kUnlimited;
+  options.max_attempts = 0;
   options.output_bytes = kMostWords * 8;
   options.frame_bytes = 1 << 20;
   auto pool = make_worker_pool(options, work, Probe()).value();
@@ -292,6 +294,7 @@ void try_scale(int workers, int spares) {
   options.workers = workers;
   options.spares = spares;
   options.intensity = kUnlimited;
+  options.max_attempts = 0;
   const std::int64_t before = now_ns();
   PoolUnderTest under(options, [](const Job& given, const JobContext&) {
     return JobOutput{done_text(given), {}, {}};

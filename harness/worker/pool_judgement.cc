@@ -9,9 +9,10 @@
 namespace crashworthy {
 namespace {
 
-// Signals that a process raises by its own doing. Anybody may send SIGKILL, so it convicts nobody.
+// An exit, as of a library whose way with errors that is, and signals that a process raises by its
+// own doing. Anybody may send SIGKILL, so it convicts nobody.
 bool self_inflicted(WaitStatus status) {
-  if (!status.signalled()) return false;
+  if (status.exited()) return true;
   switch (status.signal()) {
     case SIGSEGV:
     case SIGABRT:
@@ -27,16 +28,22 @@ bool self_inflicted(WaitStatus status) {
 }  // namespace
 
 // Decides what becomes of the jobs that the dead process held. Those to be redone go to the head of
-// the queue, in their order.
-void WorkerPool::settle_held(Process& process, WaitStatus status) {
-  settle_elsewhere(process, status);
+// the queue, in their order. True when the death was of a job's own making.
+bool WorkerPool::settle_held(Process& process, WaitStatus status) {
+  bool guilty = settle_elsewhere(process, status);
+  if (process.died_in) {  // That job is with an heir, or over.
+    guilty |= self_inflicted(status) || process.killed_ns != 0 || process.nonsense;
+  }
   const auto executed = executing(process);
   auto held = std::exchange(process.held, {});
   for (; !held.empty(); held.pop_back()) {
     const bool executing = held.size() - 1 == executed;
+    const Guilt guilt = guilt_of(process, status, ledger_.job(held.back().ticket));
+    guilty |= guilt == Guilt::kNonsense || (executing && guilt != Guilt::kNone);
     if (put_back(process, status, held.back(), executing)) continue;
     settle(process, status, std::move(held.back()), executing);
   }
+  return guilty;
 }
 
 WorkerPool::Guilt WorkerPool::guilt_of(const Process& process, WaitStatus status,
@@ -80,8 +87,10 @@ void WorkerPool::count(Process& dead, Ticket ticket) {
 
 // What the dead process was executing while somebody else holds it: its heir, or, if it was a spare
 // that took over before anybody knew of its predecessor's death, that predecessor. Now it is known
-// whether the job had killed it. Should that convict it, a result of the heir comes first.
-void WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
+// whether the job had killed it. Should that convict it, a result of the heir comes first. True
+// when it had.
+bool WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
+  bool guilty = false;
   for (const Process& holder : processes_) {
     for (const Held& held : holder.held) {
       if (&holder == &process || !begun(process, held)) continue;
@@ -92,9 +101,11 @@ void WorkerPool::settle_elsewhere(Process& process, WaitStatus status) {
       const bool alone = took_over || ledger_.alone(held.ticket);
       if (guilt_of(process, status, ledger_.job(held.ticket)) != Guilt::kNone) {
         ledger_.charge(held.ticket, alone);
+        guilty = true;
       }
     }
   }
+  return guilty;
 }
 
 // A spare that died of what it had taken over, before it is known how its predecessor died: the two
@@ -174,9 +185,7 @@ void WorkerPool::requeue(Ticket ticket, Guilt guilt, std::optional<WaitStatus> s
   if (output.failure == FailureReason::kPoison) {
     output.message =
         "it killed its worker " + std::to_string(options_.max_deaths) + " times, at last alone";
-    if (status) {
-      output.message += ": " + (guilt == Guilt::kNonsense ? cause : status->describe());
-    }
+    if (status) output.message += ": " + cause;
   } else if (!convicted && most > 1) {
     output.message = "its workers died in each of " + std::to_string(most) + " attempts";
     if (status) output.message += "; in the last one " + cause;

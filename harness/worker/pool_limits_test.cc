@@ -45,6 +45,11 @@ bool all_come_back(Pool& pool, std::uint64_t count) {
   });
 }
 
+bool tells(const Error& error, const char* message, const char* hint) {
+  return error.message.find(message) != std::string::npos &&
+         error.hint.find(hint) != std::string::npos;
+}
+
 int occupied(const Pool& pool) {
   const auto workers = pool.workers();
   return static_cast<int>(workers.size()) -
@@ -120,11 +125,11 @@ TEST(PoolLimits, WithoutAnyProcessItSaysSo) {
               // It may have been done before it was killed.
               if (!error && results.size() != 1) return 3;
               if (!error) return (*pool)->wait(2000ms) ? 4 : 0;
-              if (error->message.find("fork a worker") == std::string::npos) return 5;
+              if (!tells(*error, "fork a worker", "ulimit -u")) return 5;
               ::setrlimit(RLIMIT_NPROC, &none);
               auto other = make_worker_pool(options, echo, Probe());
               if (other) return 6;
-              return other.error().message.find("fork") == std::string::npos ? 7 : 0;
+              return tells(other.error(), "fork", "ulimit -u") ? 0 : 7;
             }),
             0);
 }
@@ -141,7 +146,7 @@ TEST(PoolLimits, WithFewDescriptorsItNeverHangs) {
           options.spares = 1;
           options.intensity = kUnlimited;
           auto pool = make_worker_pool(options, echo, Probe());
-          if (!pool) return pool.error().message.empty() ? 1 : 0;
+          if (!pool) return tells(pool.error(), "", "ulimit -n") ? 0 : 1;
           if (!all_come_back(**pool, 50)) return 2;
           ::kill((*pool)->workers()[0], SIGKILL);
           if (!all_come_back(**pool, 50)) return 3;
@@ -192,7 +197,10 @@ TEST(PoolLimits, RoomThatNoMachineHasIsRefused) {
   options.workers = 256;
   const auto pool = make_worker_pool(options, echo, Probe());
   ASSERT_FALSE(pool);
+  EXPECT_THAT(pool.error().message, HasSubstr("521 regions of 1048576 MiB"));
   EXPECT_THAT(pool.error().message, HasSubstr("shared memory"));
+  EXPECT_THAT(pool.error().hint, HasSubstr("PoolOptions::output_bytes and frame_bytes"));
+  EXPECT_THAT(pool.error().hint, HasSubstr("ulimit -v"));
   EXPECT_TRUE(childless());
 }
 

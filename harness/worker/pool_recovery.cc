@@ -9,6 +9,7 @@
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
+#include "harness/worker/run_job.h"
 #include "harness/worker/worker_pool.h"
 
 namespace crashworthy {
@@ -383,9 +384,12 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
   if (failure_) return;
   ++statistics_.worker_deaths;
   if (!process.ready) ++unready_deaths_;
-  last_death_ = status.describe();
+  last_death_ = (status.signalled() ? "was " : "") + status.describe();
+  if (const auto unit = executed_by(process)) {
+    last_death_ += " while it executed " + job_name(unit->item, unit->part);
+  }
   tell_of_death(process, status);
-  settle_held(process, status);
+  const bool of_its_job = settle_held(process, status);
   leave_place(process);
   process.state = State::kFree;
   process.orphaned = false;
@@ -394,14 +398,7 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
   process.takeover = Frame();
   guards_stale_ = true;
   refill_at_ns_ = 0;
-  if (options_.restart && !budget_.spend(now_ns())) {
-    return fail({ErrorKind::kGone, 0,
-                 "the worker pool gave up: more than " + std::to_string(options_.intensity) +
-                     " deaths of workers within " +
-                     format_duration(static_cast<double>(options_.period.count())) +
-                     ", the last one " + last_death_,
-                 "raise the intensity if so many deaths are expected"});
-  }
+  if (options_.restart && !of_its_job && !budget_.spend(now_ns())) return give_up();
   if (options_.restart) {
     fill_places();
     assign_guards();
@@ -413,6 +410,32 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
   }
 }
 
+// More have died, by no job's doing, than a pool that can work at all would lose.
+void WorkerPool::give_up() {
+  const std::string most = std::to_string(options_.intensity);
+  const std::string period = format_duration(static_cast<double>(options_.period.count()));
+  fail({ErrorKind::kGone, 0,
+        "the worker pool gave up: more than " + most + " deaths of workers within " + period +
+            " that were no job's own making, the last one " + last_death_,
+        "somebody kills them, or the kernel does for want of memory (see dmesg); if so many are "
+        "expected, raise PoolOptions::intensity, which is " +
+            most + ", or lower PoolOptions::period, which is " + period});
+}
+
+// What it was executing when it died, whoever holds that by now.
+std::optional<WorkerPool::Unit> WorkerPool::executed_by(const Process& dead) const {
+  const auto executed = executing(dead);
+  if (executed && !dead.counted) return unit_of(dead.held[*executed]);
+  if (dead.died_in) return dead.died_in;
+  for (const Process& holder : processes_) {
+    for (const Held& held : holder.held) {
+      if (held.source != dead.cell && dead.settled) continue;
+      if (begun(dead, held)) return unit_of(held);
+    }
+  }
+  return std::nullopt;
+}
+
 void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
   if (!process.place) {
     probe_.emit_for(process.pid, ProbeEvent::kWorkerDied, {kSpareWorker, 0}, kNoItem, 0, 0,
@@ -421,7 +444,7 @@ void WorkerPool::tell_of_death(const Process& process, WaitStatus status) {
   }
   const auto executed = executing(process);
   const bool own = executed && !process.counted;
-  const Unit unit = own ? unit_of(process.held[*executed]) : process.died_in;
+  const Unit unit = own ? unit_of(process.held[*executed]) : process.died_in.value_or(Unit());
   probe_.emit_for(process.pid, ProbeEvent::kWorkerDied, process.who(), unit.item, unit.part,
                   unit.attempt, status.raw());
 }
@@ -515,7 +538,7 @@ void WorkerPool::kill_untelling(std::int64_t now) {
 // ---- Ending ----
 
 void WorkerPool::fail(Error error) {
-  failure_ = std::move(error);
+  failure_ = with_limit_hint(std::move(error));
   for (auto& [serial, result] : early_) results_.push_back(std::move(result));
   early_.clear();
   for (Process& process : processes_) {

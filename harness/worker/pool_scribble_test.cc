@@ -51,6 +51,7 @@ class PoolScribbles : public ::testing::Test {
     options.spares = 1;
     options.max_demand = 4;
     options.intensity = kUnlimited;
+    options.max_attempts = 0;  // Its conviction bounds what scribbles.
     options.deadline = 300ms;
     options.output_bytes = kMostWords * 8;
     options.frame_bytes = 1 << 20;

@@ -21,6 +21,7 @@ class PoolSuspicions : public ::testing::Test {
     options.workers = 2;
     options.spares = 1;
     options.intensity = kUnlimited;
+    options.max_attempts = 0;
     options.deadline = 200ms;
     options.output_bytes = kMostWords * 8;
     options.frame_bytes = 1 << 20;

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <deque>
 #include <span>
+#include <stdexcept>
 #include <thread>
 
 #include "harness/worker/pool_test_util.h"
@@ -96,6 +97,50 @@ TEST(Pool, FailuresComeBackWithReasonAndMessage) {
   EXPECT_EQ(under.all(ProbeEvent::kFailed).size(), 0u);
 }
 
+// An exception fails its job and nobody else: the worker goes on.
+TEST(Pool, WhatAJobThrowsIsItsResult) {
+  PoolUnderTest under(of(1), [](const Job& given, const JobContext&) -> JobOutput {
+    if (given.item == 0) throw std::runtime_error("no such model");
+    if (given.item == 1) throw 1;
+    return {std::to_string(::getpid()), {}, {}};
+  });
+  const std::string worker = std::to_string(under.pool->workers().front());
+  for (std::uint64_t i = 0; i < 3; ++i) under.pool->submit(job(i));
+  Results results;
+  EXPECT_FALSE(finish(*under.pool, results).has_value());
+  for (const std::uint64_t thrower : {0, 1}) {
+    EXPECT_EQ(results.at({thrower, 0}).outcome, JobOutcome::kFailed);
+    EXPECT_EQ(results.at({thrower, 0}).output.failure, FailureReason::kThrew);
+    EXPECT_EQ(results.at({thrower, 0}).attempts, 1u);
+    EXPECT_FALSE(results.at({thrower, 0}).death.has_value());
+  }
+  EXPECT_EQ(results.at({0, 0}).output.message, "it threw: no such model");
+  EXPECT_THAT(results.at({1, 0}).output.message, HasSubstr("no std::exception"));
+  EXPECT_EQ(results.at({2, 0}).output.bytes, worker);
+  EXPECT_EQ(under.pool->statistics().worker_deaths, 0u);
+}
+
+TEST(Pool, AJobThatSaysMoreThanItsFrameFails) {
+  PoolOptions options = of(1);
+  options.output_bytes = 100;
+  PoolUnderTest under(options, [](const Job& given, const JobContext&) {
+    JobOutput output;
+    output.frame_bytes = given.item == 0 ? 101 : 100;
+    return output;
+  });
+  for (std::uint64_t i = 0; i < 2; ++i) under.pool->submit({i, 0, {}, 100, {}});
+  Results results;
+  EXPECT_FALSE(finish(*under.pool, results).has_value());
+  const JobResult& failed = results.at({0, 0});
+  EXPECT_EQ(failed.outcome, JobOutcome::kFailed);
+  EXPECT_EQ(failed.output.failure, FailureReason::kTooLarge);
+  EXPECT_THAT(failed.output.message, HasSubstr("says 101 bytes of a frame of 100"));
+  EXPECT_EQ(failed.attempts, 1u);
+  EXPECT_FALSE(failed.frame);
+  EXPECT_EQ(results.at({1, 0}).frame.size(), 100u);
+  EXPECT_EQ(under.pool->statistics().worker_deaths, 0u);
+}
+
 TEST(Pool, GivesAWorkerNoMoreThanItsDemand) {
   PoolOptions options = of(2);
   options.max_demand = 3;
@@ -155,6 +200,30 @@ TEST(Pool, RefusesImpossibleOptions) {
   EXPECT_TRUE(refused([](PoolOptions& o) { o.intensity = -1; }));
   EXPECT_TRUE(refused([](PoolOptions& o) { o.period = 0ns; }));
   EXPECT_TRUE(refused([](PoolOptions& o) { o.deadline = -1ns; }));
+  EXPECT_TRUE(refused([](PoolOptions& o) { o.batch = 2, o.max_attempts = 1; }));
+  const auto empty = make_worker_pool(of(1), nullptr);
+  ASSERT_FALSE(empty);
+  EXPECT_EQ(empty.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(empty.error().message, HasSubstr("function"));
+}
+
+TEST(Pool, AWarmUpThatDiesSaysHow) {
+  PoolOptions options = of(1);
+  options.warm_up = job(0);
+  const auto pool = make_worker_pool(options, [](const Job&, const JobContext&) -> JobOutput {
+    ::raise(SIGTERM);
+    return {};
+  });
+  ASSERT_FALSE(pool);
+  EXPECT_EQ(pool.error().message,
+            "the zygote of the worker pool was killed by SIGTERM at its start");
+  const pid_t coordinator = ::getpid();
+  const auto later = make_worker_pool(options, [=](const Job&, const JobContext&) -> JobOutput {
+    if (::getppid() != coordinator) ::_exit(3);
+    return {};
+  });
+  ASSERT_FALSE(later);
+  EXPECT_EQ(later.error().message, "a worker exited with 3 before it was ready");
 }
 
 TEST(Pool, WorkersHaveDefaultSignalsWhateverTheCallerHas) {
@@ -299,6 +368,26 @@ TEST(Pool, KeepsOutputsApartWithProtectionKeys) {
     }
   }
   EXPECT_EQ(results.size(), 300u);
+}
+
+TEST(Pool, TellsWhichJobsAreTooLargeForIt) {
+  PoolOptions options = of(1);
+  options.output_bytes = 100;
+  PoolUnderTest under(options, echo);
+  const auto arguments = under.pool->check(job(7, 2, std::string(kMaxPayload + 1, 'x')));
+  ASSERT_FALSE(arguments);
+  EXPECT_EQ(arguments.error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(arguments.error().message,
+            "the job of item 7 part 2 has 16385 bytes of arguments, more than the 16384 that a job "
+            "can carry");
+  EXPECT_THAT(arguments.error().hint, HasSubstr("allocate_frame()"));
+  const auto output = under.pool->check({7, 2, {}, 101, {}});
+  ASSERT_FALSE(output);
+  EXPECT_EQ(output.error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(output.error().message,
+            "the job of item 7 part 2 asks for an output of 101 bytes, more than the 100 of "
+            "PoolOptions::output_bytes");
+  EXPECT_TRUE(under.pool->check({7, 2, std::string(kMaxPayload, 'x'), 100, {}}));
 }
 
 TEST(PoolDeathTest, TooLargeArgumentsAreABugOfTheCaller) {

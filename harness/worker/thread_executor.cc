@@ -22,8 +22,10 @@ class ThreadExecutor final : public Executor {
   ThreadExecutor(int threads, JobFunction function, Probe probe, std::size_t frame_bytes)
       : function_(std::move(function)),
         probe_(probe),
+        frame_bytes_(frame_bytes),
         frames_(FrameArena::create(kRegions, frame_extent(frame_bytes)).value()) {
     CRASHWORTHY_CHECK(threads > 0, threads);
+    CRASHWORTHY_CHECK(function_ != nullptr);
     for (int i = 0; i < threads; ++i) {
       threads_.emplace_back([this, i] { work(static_cast<std::uint32_t>(i)); });
     }
@@ -41,9 +43,13 @@ class ThreadExecutor final : public Executor {
 
   Frame allocate_frame(std::size_t bytes) override { return frames_->allocate(kInputs, bytes); }
 
+  Result<void> check(const Job& job) const override {
+    return check_job(job, frame_bytes_, "make_thread_executor()'s frame_bytes");
+  }
+
   std::uint64_t submit(Job job) override {
-    CRASHWORTHY_CHECK(job.arguments.size() <= kMaxPayload, job.arguments.size());
-    CRASHWORTHY_CHECK(frame_extent(job.output_bytes) <= frames_->region_bytes(), job.output_bytes);
+    const auto good = check(job);
+    CRASHWORTHY_CHECK(good.ok(), good.error().message);
     std::uint64_t number = 0;
     {
       const std::lock_guard lock(mutex_);
@@ -104,7 +110,7 @@ class ThreadExecutor final : public Executor {
     }
   }
 
-  // noexcept: an exception that leaves the job function ends the process, as in any C++ program.
+  // noexcept: pthread_exit() in a job ends the process, or the job would never have a result.
   void work(std::uint32_t place) noexcept {
     JobContext context;
     context.who = {place, 1};
@@ -132,6 +138,7 @@ class ThreadExecutor final : public Executor {
 
   const JobFunction function_;
   const Probe probe_;
+  const std::size_t frame_bytes_;
   const std::shared_ptr<FrameArena> frames_;
   mutable std::mutex mutex_;  // Guards all below, except `threads_`.
   std::condition_variable queued_;

@@ -124,11 +124,50 @@ TEST(ThreadExecutor, EndsWithJobsInItsQueue) {
   EXPECT_LT(counters[0], 100);
 }
 
-TEST(ThreadExecutorDeathTest, AnEscapingExceptionEndsTheProcess) {
+// As in the pool: what is no job's result is known before.
+TEST(ThreadExecutor, WhatAJobThrowsOrSaysTooMuchIsAFailure) {
+  auto executor = make_thread_executor(
+      1,
+      [](const Job& given, const JobContext&) -> JobOutput {
+        if (given.item == 0) throw std::runtime_error("no such model");
+        JobOutput output;
+        output.frame_bytes = 101;
+        return output;
+      },
+      Probe(), 100);
+  for (std::uint64_t i = 0; i < 2; ++i) executor->submit({i, 0, {}, 100, {}});
+  Results results;
+  EXPECT_FALSE(finish(*executor, results).has_value());
+  EXPECT_EQ(results.at({0, 0}).output.failure, FailureReason::kThrew);
+  EXPECT_EQ(results.at({0, 0}).output.message, "it threw: no such model");
+  EXPECT_EQ(results.at({1, 0}).output.failure, FailureReason::kTooLarge);
+  EXPECT_EQ(results.at({1, 0}).output.message, "the job says 101 bytes of a frame of 100");
+}
+
+TEST(ThreadExecutor, TellsWhichJobsAreTooLargeForIt) {
+  const auto executor = make_thread_executor(
+      1, [](const Job&, const JobContext&) { return JobOutput{}; }, Probe(), 100);
+  EXPECT_TRUE(executor->check({0, 0, std::string(kMaxPayload, 'x'), 100, {}}));
+  for (const Job& large : {job(0, 0, std::string(kMaxPayload + 1, 'x')), Job{0, 0, {}, 101, {}},
+                           Job{0, 0, {}, ~std::size_t{0}, {}}}) {
+    const auto refused = executor->check(large);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
+    EXPECT_FALSE(refused.error().hint.empty());
+  }
+}
+
+void fail() { throw std::runtime_error("escaped"); }
+
+TEST(ThreadExecutorDeathTest, WhatANoexceptFunctionThrowsEndsTheProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto run = [] {
     auto executor = make_thread_executor(
-        1, [](const Job&, const JobContext&) -> JobOutput { throw std::runtime_error("escaped"); },
+        1,
+        [](const Job&, const JobContext&) noexcept {
+          fail();
+          return JobOutput{};
+        },
         Probe());
     executor->submit(job(0));
     (void)executor->wait(10s);

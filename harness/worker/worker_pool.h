@@ -39,9 +39,11 @@ class WorkerPool final : public Pool {
   Result<void> boot();
 
   Frame allocate_frame(std::size_t bytes) override;
+  Result<void> check(const Job& job) const override;
   std::uint64_t submit(Job job) override;
   Result<std::vector<JobResult>> wait(std::chrono::milliseconds timeout) override;
   Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) override;
+  std::optional<Error> failure() const override { return failure_; }
   std::size_t in_flight() const override;
   std::size_t demand() const override;
   void interrupt() override;
@@ -117,7 +119,7 @@ class WorkerPool final : public Pool {
     std::optional<std::uint32_t> guard;    // The spare that guards it.
     std::vector<std::uint64_t> guards;     // Whom it guards, as its desk says.
     std::optional<std::uint32_t> heir_of;  // The cell whose job it took over.
-    Unit died_in;                          // What an heir was given, or has finished.
+    std::optional<Unit> died_in;           // What an heir was given, or has finished.
     bool counted = false;  // Dead, and what it was executing has one more execution.
 
     bool alive() const { return state != State::kFree && state != State::kLimbo; }
@@ -168,10 +170,11 @@ class WorkerPool final : public Pool {
   void become_spare(Process& process);
   void on_zygote_death(std::uint32_t zygote);
   void on_end(Process& process, WaitStatus status);
+  std::optional<Unit> executed_by(const Process& dead) const;
   void tell_of_death(const Process& process, WaitStatus status);
-  void settle_held(Process& process, WaitStatus status);
+  bool settle_held(Process& process, WaitStatus status);
   void settle(Process& process, WaitStatus status, Held held, bool executing);
-  void settle_elsewhere(Process& process, WaitStatus status);
+  bool settle_elsewhere(Process& process, WaitStatus status);
   void count(Process& dead, Ticket ticket);
   bool put_back(Process& process, WaitStatus status, Held& held, bool executing);
   bool give_back(const Process& heir, Held& held);
@@ -199,6 +202,7 @@ class WorkerPool final : public Pool {
   void refill_later();
   Result<void> start_process();
   Process* free_cell();
+  void give_up();
   void fail(Error error);
 
   // pool_guard.cc: who watches whom.

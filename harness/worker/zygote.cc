@@ -103,6 +103,26 @@ Result<void> require_single_thread() {
                      "cv::setNumThreads(1) first)");
 }
 
+Error with_limit_hint(Error error) {
+  if (!error.hint.empty()) return error;
+  switch (error.sys_errno) {
+    case EMFILE:
+      error.hint =
+          "raise the limit of open descriptors (ulimit -n): a pool needs one for each of "
+          "its processes, and some";
+      break;
+    case EAGAIN:
+      error.hint = "raise the limit of the user's processes (ulimit -u), or of the cgroup's (pids)";
+      break;
+    case ENOMEM:
+      error.hint = "free memory, or raise what limits it (ulimit -v, the cgroup's memory)";
+      break;
+    default:
+      break;
+  }
+  return error;
+}
+
 Zygotes::~Zygotes() { end(); }
 
 void Zygotes::end() {
@@ -181,7 +201,8 @@ Result<void> Zygotes::boot() {
   if (!first.ready) {
     wait_for_end(first.pidfd.get(), -1);
     const auto status = reap(first.pidfd.get());
-    const std::string end = status && *status ? (*status)->describe() : "ended";
+    std::string end = "ended";
+    if (status && *status) end = ((*status)->signalled() ? "was " : "") + (*status)->describe();
     first = Zygote();
     return Error{ErrorKind::kGone, 0, "the zygote of the worker pool " + end + " at its start",
                  "the warm-up job runs there: does it work by itself?"};
@@ -307,11 +328,11 @@ Result<void> Zygotes::revive() {
       continue;
     }
     if (auto forked = fork_first(i); !forked) {
-      return Error{ErrorKind::kGone,
-                   0,
-                   "both zygotes of the worker pool are dead, and no new one can be forked: " +
-                       forked.error().message,
-                   {}};
+      const Error why = with_limit_hint(forked.error());
+      return Error{
+          ErrorKind::kGone, 0,
+          "both zygotes of the worker pool are dead, and no new one can be forked: " + why.message,
+          why.hint};
     }
   }
   return {};

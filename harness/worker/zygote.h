@@ -23,6 +23,10 @@ namespace crashworthy {
 // may hold locks whose owner it does not have.
 Result<void> require_single_thread();
 
+// An error of the system with the hint which limit of this process or user may be in the way. Any
+// other error, and one with a hint, as it is.
+Error with_limit_hint(Error error);
+
 // What runs in the processes.
 struct ZygoteBody {
   std::function<void()> prepare;              // In the first zygote, before it forks anything.

@@ -93,7 +93,7 @@ void spin(std::int64_t start_ns, double percent) {
 
 }  // namespace
 
-JobOutput Jobs::run(const Job& job, const JobContext& context) const {
+JobOutput Jobs::run(const Job& job, const JobContext& context) const noexcept {
   if (job.item == kNoItem) {
     warm_up(settings_, context.output);
     return {};

@@ -30,7 +30,7 @@ namespace crashworthy::tiles {
 // redoing it costs the job alone and no tile.
 //
 // A fault of an image is returned. What is no image's fault, that is cv::Error::StsNoMem and
-// std::bad_alloc, leaves run() and ends the process.
+// std::bad_alloc, ends the process.
 class Jobs {
  public:
   // All arguments must outlive the workers.
@@ -38,7 +38,7 @@ class Jobs {
       : settings_(settings), items_(items), output_(output) {}
 
   // Of kNoItem: see warm_up_job().
-  JobOutput run(const Job& job, const JobContext& context) const;
+  JobOutput run(const Job& job, const JobContext& context) const noexcept;
 
  private:
   JobOutput read(ImagePlace place, const JobContext& context) const;

@@ -114,7 +114,8 @@ void add_supervision_options(CLI::App& app, Words& words, Settings& settings) {
   };
   count("--workers", settings.workers, 1, 256, "worker processes, or threads");
   count("--spares", settings.spares, 0, 256, "processes that wait to replace a worker");
-  count("--intensity", settings.intensity, 0, 1'000'000, "deaths allowed within the period");
+  count("--intensity", settings.intensity, 0, 1'000'000,
+        "deaths allowed within the period, but for those that an image has brought about");
   app.add_option("--period", words.period, "of the intensity")
       ->type_name("TIME")
       ->capture_default_str();

@@ -291,6 +291,7 @@ class OneImageAtATime : public Executor {
  public:
   explicit OneImageAtATime(std::unique_ptr<Executor> executor) : executor_(std::move(executor)) {}
   Frame allocate_frame(std::size_t bytes) override { return executor_->allocate_frame(bytes); }
+  Result<void> check(const Job& job) const override { return executor_->check(job); }
   std::uint64_t submit(Job job) override {
     if (job.part == kPartRead) {
       reads_.push_back(std::move(job));
