@@ -38,6 +38,8 @@ Findings check_build_lists(const Tree& tree);
 Findings check_doc_paths(const Tree& tree);
 // Options in command lines of crashworthy and of scripts exist.
 Findings check_doc_options(const Tree& tree);
+// A block of code behind a comment that names a file (`<!-- examples/a/main.cc -->`) is that file.
+Findings check_doc_copies(const Tree& tree);
 // Nothing points outside: no path of one machine, no package registry.
 Findings check_stands_alone(const Tree& tree);
 // Sizes of files and lines, run bits of scripts.

@@ -158,4 +158,29 @@ Findings check_doc_options(const Tree& tree) {
   return findings;
 }
 
+Findings check_doc_copies(const Tree& tree) {
+  static const std::regex kNamed(R"(^<!-- ([\w./\-]+) -->$)");
+  Findings findings;
+  for (const auto& [path, file] : tree) {
+    if (!is_checked_document(path)) continue;
+    const auto lines = lines_of(file.content);
+    for (std::size_t i = 0; i + 1 < lines.size(); ++i) {
+      std::smatch named;
+      if (!std::regex_match(lines[i], named, kNamed) || !lines[i + 1].starts_with("```")) continue;
+      std::string copy;
+      for (std::size_t at = i + 2; at < lines.size() && lines[at] != "```"; ++at) {
+        copy += lines[at] + "\n";
+      }
+      const auto original = tree.find(named[1]);
+      if (original == tree.end()) {
+        findings.push_back({path, static_cast<int>(i + 1), "no file " + named[1].str()});
+      } else if (original->second.content != copy) {
+        findings.push_back({path, static_cast<int>(i + 1),
+                            "the block is not what " + named[1].str() + " is: copy it again"});
+      }
+    }
+  }
+  return findings;
+}
+
 }  // namespace crashworthy::tidy

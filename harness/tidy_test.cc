@@ -212,6 +212,20 @@ TEST(Documents, NameOnlyOptionsThatTheProgramKnows) {
                                     "not know --seeds")));
 }
 
+TEST(Documents, CopyFilesAsTheyAre) {
+  Tree tree = {{"examples/a/main.cc", {"int main() {\n}\n"}},
+               {"docs/guide.md",
+                {"So:\n\n<!-- examples/a/main.cc -->\n```cpp\nint main() {\n}\n```\n"
+                 "<!-- a remark -->\n```\nanything\n```\n"}}};
+  EXPECT_THAT(said(check_doc_copies, tree), IsEmpty());
+  tree["examples/a/main.cc"].content = "int main() {}\n";
+  tree["docs/guide.md"].content += "<!-- examples/gone.cc -->\n```\n```\n";
+  EXPECT_THAT(
+      said(check_doc_copies, tree),
+      ElementsAre("docs/guide.md:3: the block is not what examples/a/main.cc is: copy it again",
+                  "docs/guide.md:12: no file examples/gone.cc"));
+}
+
 TEST(StandsAlone, NoPathOfAMachineAndNoRegistry) {
   // In two parts here and below: this file is in the tree too.
   const std::string inside = std::string("/wo") + "rk/x";
@@ -291,6 +305,7 @@ TEST_F(ThisTree, HeadersAreLightAndGuarded) { expect_clean(check_headers); }
 TEST_F(ThisTree, SourcesAreBuilt) { expect_clean(check_build_lists); }
 TEST_F(ThisTree, DocumentsNameWhatExists) { expect_clean(check_doc_paths); }
 TEST_F(ThisTree, DocumentsNameOptionsThatExist) { expect_clean(check_doc_options); }
+TEST_F(ThisTree, DocumentsCopyFilesAsTheyAre) { expect_clean(check_doc_copies); }
 TEST_F(ThisTree, StandsAlone) { expect_clean(check_stands_alone); }
 TEST_F(ThisTree, FilesKeepTheirBounds) { expect_clean(check_files); }
 
