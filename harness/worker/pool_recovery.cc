@@ -417,8 +417,8 @@ void WorkerPool::give_up() {
   fail({ErrorKind::kGone, 0,
         "the worker pool gave up: more than " + most + " deaths of workers within " + period +
             " that were no job's own making, the last one " + last_death_,
-        "somebody kills them, or the kernel does for want of memory (see dmesg); if so many are "
-        "expected, raise PoolOptions::intensity, which is " +
+        "they were killed (by the kernel, if memory ran out: see dmesg), or died without a job; if "
+        "so many are expected, raise PoolOptions::intensity, which is " +
             most + ", or lower PoolOptions::period, which is " + period});
 }
 
