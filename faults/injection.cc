@@ -142,6 +142,12 @@ void Injection::log_step(const char* step, json details, bool synced) {
   log_(std::move(details), synced);
 }
 
+void Injection::announce(const std::vector<Resource>& resources) {
+  json list = json::array();
+  for (const Resource& resource : resources) list.push_back(to_json(resource));
+  log_step("resources", {{"resources", std::move(list)}}, true);
+}
+
 void Injection::skip(std::string reason) {
   skipped_ = std::move(reason);
   log_step("skip", {{"reason", skipped_}});

@@ -13,6 +13,7 @@
 
 #include "faults/fault_spec.h"
 #include "faults/launch_plan.h"
+#include "faults/resource.h"
 #include "faults/victim.h"
 #include "harness/os/random.h"
 #include "harness/os/wait_status.h"
@@ -110,6 +111,10 @@ class Injection {
 
   // Writes a step with its stamp.
   void log_step(const char* step, nlohmann::json details, bool synced = false);
+  // Before something is made or changed outside of the subject's tree that would outlive us: what
+  // it is lies on the disk when this returns, so that `crashworthy recover` can undo it. Announce
+  // what was made once more when it is there: then its inode is known too.
+  void announce(const std::vector<Resource>& resources);
   // It cannot be done here or on this subject, for this reason. Final.
   void skip(std::string reason);
   // For fire(): those of the rule, or none when nobody fits (skipped: never; else: perhaps later).
