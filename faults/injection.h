@@ -47,6 +47,9 @@ struct InjectionSetup {
   std::uint64_t seed = 0;
   bool disarmed = false;  // Everything is done but the firing.
   StepLog log;
+  // Of a repetition: whom each firing strikes, whatever the fault's rule would choose. Empty: as
+  // the rule says.
+  std::vector<std::vector<VictimRule>> victims = {};
 };
 
 // A mechanism derives from it and overrides what it needs. All calls come from the thread that runs
@@ -61,11 +64,13 @@ class Injection {
   Result<void> arm(LaunchPlan& launch);
   // The command has been executed.
   void launched(SubjectView& subject);
-  // Something has happened, or next_ns() has come: fires if its moment has.
-  void look(SubjectView& subject, const Moment& moment);
+  // Something has happened, or next_ns() has come: fires if its moment has, at most `most` times.
+  void look(SubjectView& subject, const Moment& moment, std::int64_t most = INT64_MAX);
   // After the subject's end: decides the outcome from the evidence, heals, confirms it, and writes
   // "injection_result".
   void finish(const InjectionEvidence& evidence);
+  // Nobody will judge it (the trial was given up): undoes what still lasts. Nothing after finish().
+  void abandon();
 
   // When to look again, at the latest; INT64_MAX: when something happens.
   std::int64_t next_ns(const Moment& moment) const;
@@ -78,6 +83,9 @@ class Injection {
   // The last firing; 0: none.
   virtual std::int64_t fired_ns() const { return fired_ns_; }
   bool fired() const { return fired_ns() != 0; }
+  // How often it has fired; of a counted one: whether.
+  std::int64_t firings() const { return counted() ? fired() : watch_.firings(); }
+  bool skipped() const { return !skipped_.empty(); }
   const FaultSpec& fault() const { return fault_; }
 
  protected:
@@ -131,9 +139,14 @@ class Injection {
  private:
   bool counted() const { return fault_.trigger_kind() == TriggerKind::kCounted; }
 
+  std::vector<Victim> pick_again(const SubjectView& subject);
+
   StepLog log_;
+  const std::vector<std::vector<VictimRule>> repeated_;
   std::string skipped_;
   bool waiting_ = false;
+  bool held_ = false;  // Its moment has come, but it may not fire yet.
+  bool over_ = false;  // finish() or abandon() has been called.
   bool gate_open_ = false;
   std::int64_t fired_ns_ = 0;
   std::int64_t looked_ns_ = 0;
