@@ -33,7 +33,8 @@ Injection::Injection(InjectionSetup setup)
       random_(setup.seed),
       disarmed_(setup.disarmed),
       watch_(std::move(setup.trigger)),
-      log_(std::move(setup.log)) {}
+      log_(std::move(setup.log)),
+      repeated_(std::move(setup.victims)) {}
 
 Injection::Outcome Injection::confirmed(std::int64_t activated_ns, std::string reason) {
   return {Verdict::kConfirmed, std::move(reason), activated_ns};
@@ -67,20 +68,25 @@ void Injection::launched(SubjectView& subject) {
   log_step("fired", {{"in_force_from", "the launch"}});
 }
 
-void Injection::look(SubjectView& subject, const Moment& moment) {
+void Injection::look(SubjectView& subject, const Moment& moment, std::int64_t most) {
   if (!skipped_.empty() || disarmed_) return;
   looked_ns_ = moment.now_ns;
   work(subject);
+  held_ = false;
   if (fault_.trigger_kind() == TriggerKind::kLaunch) return;
   while (skipped_.empty() && watch_.due(moment)) {
     if (counted()) {
       if (!std::exchange(gate_open_, true)) open_gate();
       return;
     }
+    held_ = most-- <= 0;
+    if (held_) return;
     subject.refresh();
+    const std::size_t struck = victims_.size();
     waiting_ = !fire(subject);
     if (waiting_) return;
     fired_ns_ = now_ns();
+    for (std::size_t i = struck; i < victims_.size(); ++i) victims_[i].struck_ns = fired_ns_;
     watch_.fired(fired_ns_);
   }
 }
@@ -89,7 +95,7 @@ std::int64_t Injection::next_ns(const Moment& moment) const {
   if (!skipped_.empty() || disarmed_) return kNever;
   std::int64_t next = next_work_ns();
   if (fault_.trigger_kind() == TriggerKind::kLaunch) return next;
-  if (waiting_) next = std::min(next, looked_ns_ + kLookForVictimNs);
+  if (waiting_ || held_) next = std::min(next, looked_ns_ + kLookForVictimNs);
   if (!gate_open_) next = std::min(next, watch_.next_ns(moment));
   return next;
 }
@@ -98,7 +104,13 @@ std::optional<std::uint64_t> Injection::next_item() const {
   return skipped_.empty() && !disarmed_ ? watch_.next_item() : std::nullopt;
 }
 
+void Injection::abandon() {
+  if (std::exchange(over_, true)) return;
+  log_step("heal", {{"done", heal()}});
+}
+
 void Injection::finish(const InjectionEvidence& evidence) {
+  over_ = true;
   const auto name_of = [](Verdict verdict) {
     return verdict == Verdict::kConfirmed      ? "confirmed"
            : verdict == Verdict::kNotActivated ? "not_activated"
@@ -142,6 +154,12 @@ void Injection::log_step(const char* step, json details, bool synced) {
   log_(std::move(details), synced);
 }
 
+void Injection::announce(const std::vector<Resource>& resources) {
+  json list = json::array();
+  for (const Resource& resource : resources) list.push_back(to_json(resource));
+  log_step("resources", {{"resources", std::move(list)}}, true);
+}
+
 void Injection::skip(std::string reason) {
   skipped_ = std::move(reason);
   log_step("skip", {{"reason", skipped_}});
@@ -152,7 +170,27 @@ std::vector<Victim> Injection::pick_victims(SubjectView& subject) {
     skip("this arm has no supervisor");
     return {};
   }
+  if (!repeated_.empty()) return pick_again(subject);
   return choose_victims(subject, fault_.victim, random_);
+}
+
+// Those of the next firing of the repeated trial, all of them or none.
+std::vector<Victim> Injection::pick_again(const SubjectView& subject) {
+  std::size_t struck = victims_.size();
+  for (const std::vector<VictimRule>& firing : repeated_) {
+    if (struck >= firing.size()) {
+      struck -= firing.size();
+      continue;
+    }
+    std::vector<Victim> victims;
+    for (std::size_t i = struck; i < firing.size(); ++i) {
+      std::vector<Victim> found = choose_victims(subject, firing[i], random_);
+      if (found.empty()) return {};
+      victims.push_back(std::move(found.front()));
+    }
+    return victims;
+  }
+  return {};
 }
 
 std::optional<Victim> Injection::pick_victim(SubjectView& subject) {

@@ -13,6 +13,7 @@
 
 #include "faults/fault_spec.h"
 #include "faults/launch_plan.h"
+#include "faults/resource.h"
 #include "faults/victim.h"
 #include "harness/os/random.h"
 #include "harness/os/wait_status.h"
@@ -46,6 +47,9 @@ struct InjectionSetup {
   std::uint64_t seed = 0;
   bool disarmed = false;  // Everything is done but the firing.
   StepLog log;
+  // Of a repetition: whom each firing strikes, whatever the fault's rule would choose. Empty: as
+  // the rule says.
+  std::vector<std::vector<VictimRule>> victims = {};
 };
 
 // A mechanism derives from it and overrides what it needs. All calls come from the thread that runs
@@ -60,11 +64,13 @@ class Injection {
   Result<void> arm(LaunchPlan& launch);
   // The command has been executed.
   void launched(SubjectView& subject);
-  // Something has happened, or next_ns() has come: fires if its moment has.
-  void look(SubjectView& subject, const Moment& moment);
+  // Something has happened, or next_ns() has come: fires if its moment has, at most `most` times.
+  void look(SubjectView& subject, const Moment& moment, std::int64_t most = INT64_MAX);
   // After the subject's end: decides the outcome from the evidence, heals, confirms it, and writes
   // "injection_result".
   void finish(const InjectionEvidence& evidence);
+  // Nobody will judge it (the trial was given up): undoes what still lasts. Nothing after finish().
+  void abandon();
 
   // When to look again, at the latest; INT64_MAX: when something happens.
   std::int64_t next_ns(const Moment& moment) const;
@@ -77,6 +83,9 @@ class Injection {
   // The last firing; 0: none.
   virtual std::int64_t fired_ns() const { return fired_ns_; }
   bool fired() const { return fired_ns() != 0; }
+  // How often it has fired; of a counted one: whether.
+  std::int64_t firings() const { return counted() ? fired() : watch_.firings(); }
+  bool skipped() const { return !skipped_.empty(); }
   const FaultSpec& fault() const { return fault_; }
 
  protected:
@@ -110,6 +119,10 @@ class Injection {
 
   // Writes a step with its stamp.
   void log_step(const char* step, nlohmann::json details, bool synced = false);
+  // Before something is made or changed outside of the subject's tree that would outlive us: what
+  // it is lies on the disk when this returns, so that `crashworthy recover` can undo it. Announce
+  // what was made once more when it is there: then its inode is known too.
+  void announce(const std::vector<Resource>& resources);
   // It cannot be done here or on this subject, for this reason. Final.
   void skip(std::string reason);
   // For fire(): those of the rule, or none when nobody fits (skipped: never; else: perhaps later).
@@ -126,9 +139,14 @@ class Injection {
  private:
   bool counted() const { return fault_.trigger_kind() == TriggerKind::kCounted; }
 
+  std::vector<Victim> pick_again(const SubjectView& subject);
+
   StepLog log_;
+  const std::vector<std::vector<VictimRule>> repeated_;
   std::string skipped_;
   bool waiting_ = false;
+  bool held_ = false;  // Its moment has come, but it may not fire yet.
+  bool over_ = false;  // finish() or abandon() has been called.
   bool gate_open_ = false;
   std::int64_t fired_ns_ = 0;
   std::int64_t looked_ns_ = 0;

@@ -18,7 +18,12 @@ void InjectionSet::launched(SubjectView& subject, ProbeRing& ring) {
 
 void InjectionSet::look(SubjectView& subject, ProbeRing& ring) {
   ring.clear_event();
-  for (const auto& injection : injections_) injection->look(subject, moment_of(subject));
+  std::size_t before = 0;
+  do {  // Where they take turns, one may have waited for another.
+    before = turn();
+    for (std::size_t i = 0; i < injections_.size(); ++i)
+      injections_[i]->look(subject, moment_of(subject), may_fire(i));
+  } while (turn() > before);
   watch(moment_of(subject), ring);
 }
 
@@ -39,6 +44,28 @@ std::vector<int> InjectionSet::descriptors() const {
 
 void InjectionSet::finish(const InjectionEvidence& evidence) {
   for (const auto& injection : injections_) injection->finish(evidence);
+}
+
+void InjectionSet::abandon() {
+  for (const auto& injection : injections_) injection->abandon();
+}
+
+// How much of the order has been done.
+std::size_t InjectionSet::turn() const {
+  std::vector<std::int64_t> firings(injections_.size());
+  for (std::size_t at = 0; at < order_.size(); ++at) {
+    const std::size_t number = order_[at];
+    const Injection& next = *injections_[number];
+    if (++firings[number] > next.firings() && !next.skipped()) return at;
+  }
+  return order_.size();
+}
+
+std::int64_t InjectionSet::may_fire(std::size_t number) const {
+  const auto next = order_.begin() + static_cast<std::ptrdiff_t>(turn());
+  const auto own = std::find(next, order_.end(), number);
+  if (own == order_.end()) return INT64_MAX;  // It comes no more in what is repeated.
+  return own == next ? 1 : 0;
 }
 
 bool InjectionSet::fired() const {

@@ -29,10 +29,11 @@ class OomInjection : public Injection {
     if (!victim || victim->host_pid == 0 || has_ended(victim->pidfd.get())) return false;
     auto place = ControlGroup::place_for(victim->host_pid, "memory");
     if (!place) return refused(place.error(), *victim);
-    log_step("create_cgroup", {{"path", place->string()}}, true);
+    announce({Resource::at(Resource::Kind::kCgroup, *place)});
     auto group = ControlGroup::create(*place);
     if (!group) return refused(group.error(), *victim);
     group_ = std::make_unique<ControlGroup>(*std::move(group));
+    announce({Resource::at(Resource::Kind::kCgroup, *place)});
     const bool unified = group_->unified();
     counter_file_ = unified ? "memory.events" : "memory.oom_control";
     before_ = kills();

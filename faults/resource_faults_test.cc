@@ -41,9 +41,9 @@ class ResourceFaults : public ::testing::Test {
 
   // The cgroup that it said it would make; "": none.
   std::string group() {
-    const json step = log_.step("create_cgroup");
+    const json step = log_.step("resources");
     EXPECT_TRUE(step.is_null() || step["synced"]) << "on disk before it is made";
-    return step.is_null() ? "" : step["path"].get<std::string>();
+    return step.is_null() ? "" : step["resources"][0]["path"].get<std::string>();
   }
 
   Log log_;

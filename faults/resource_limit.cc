@@ -35,7 +35,7 @@ using nlohmann::json;
 constexpr std::int64_t kOutOfMemoryCode = -4;  // cv::Error::StsNoMem
 
 // What is limited, and how that is felt.
-struct Resource {
+struct LimitKind {
   const char* fault;
   const char* limit;
   __rlimit_resource number;
@@ -43,21 +43,21 @@ struct Resource {
   std::vector<int> calls;
 };
 
-const Resource& resource_of(const std::string& fault) {
-  static const std::array<Resource, 3> all{
-      Resource{
+const LimitKind& resource_of(const std::string& fault) {
+  static const std::array<LimitKind, 3> all{
+      LimitKind{
           "resource.mem_cap", "RLIMIT_AS", RLIMIT_AS, {ENOMEM}, {SYS_mmap, SYS_brk, SYS_mremap}},
-      Resource{"resource.fd_limit", "RLIMIT_NOFILE", RLIMIT_NOFILE, {EMFILE}, {}},
-      Resource{"resource.process_limit",
-               "RLIMIT_NPROC",
-               RLIMIT_NPROC,
-               {EAGAIN},
-               {SYS_clone, SYS_clone3,
+      LimitKind{"resource.fd_limit", "RLIMIT_NOFILE", RLIMIT_NOFILE, {EMFILE}, {}},
+      LimitKind{"resource.process_limit",
+                "RLIMIT_NPROC",
+                RLIMIT_NPROC,
+                {EAGAIN},
+                {SYS_clone, SYS_clone3,
 #ifdef SYS_fork
-                SYS_fork, SYS_vfork
+                 SYS_fork, SYS_vfork
 #endif
-               }}};
-  for (const Resource& resource : all) {
+                }}};
+  for (const LimitKind& resource : all) {
     if (fault == resource.fault) return resource;
   }
   return all.front();
@@ -198,10 +198,11 @@ class LimitInjection : public Injection {
     if (!place)
       return place.error().with_context(
           "root is exempt from RLIMIT_NPROC, and no cgroup can do it");
-    log_step("create_cgroup", {{"path", place->string()}}, true);
+    announce({Resource::at(Resource::Kind::kCgroup, *place)});
     auto group = ControlGroup::create(*place);
     if (!group) return group.error();
     group_ = std::make_unique<ControlGroup>(*std::move(group));
+    announce({Resource::at(Resource::Kind::kCgroup, *place)});
     if (auto set = group_->write("pids.max", std::to_string(value)); !set) return set;
     read_back_ = group_->number("pids.max") == static_cast<std::int64_t>(value);
     return group_->add(pid);
@@ -244,7 +245,7 @@ class LimitInjection : public Injection {
     return "limit restored";
   }
 
-  const Resource& resource_;
+  const LimitKind& resource_;
   bool read_back_ = false;
   std::optional<rlimit> before_;
   rlim_t set_ = 0;

@@ -91,6 +91,7 @@ class TriggerWatch {
   void fired(std::int64_t time_ns);
   // All firings have been done.
   bool spent() const { return firings_ >= trigger_.times; }
+  std::int64_t firings() const { return firings_; }
   // When due() may become true by time alone; INT64_MAX: only by something that happens.
   std::int64_t next_ns(const Moment& moment) const;
   // The number of taken items at which it may become due; empty: it waits for none.

@@ -122,7 +122,7 @@ std::vector<Victim> any_that_fit(const SubjectView& subject, const VictimRule& r
     const std::int32_t own = pid_in_own_namespace(member.host_pid).value_or(0);
     if (!pidfd || own == 0) continue;
     fitting.push_back({own, member.host_pid, std::move(*pidfd), subject.workers().by_pid(own),
-                       member.name, number});
+                       member.name, number, 0});
   }
   return fitting;
 }
@@ -135,7 +135,7 @@ std::vector<Victim> all_that_fit(const SubjectView& subject, const VictimRule& r
     auto pidfd = subject.open(pid);
     if (!pidfd) return;
     const auto host = pid_of(pidfd->get());
-    fitting.push_back({pid, host ? *host : 0, std::move(*pidfd), worker, {}, 0});
+    fitting.push_back({pid, host ? *host : 0, std::move(*pidfd), worker, {}, 0, 0});
   };
   const bool names_worker = rule.holding_item || rule.worker || rule.incarnation;
   if (rule.role == Role::kWorker && (subject.workers().any() || subject.isolated())) {
@@ -204,6 +204,7 @@ nlohmann::json to_json(const Victim& victim, Role role) {
     object["command"] = victim.command;
     object["child"] = victim.child;
   }
+  if (victim.struck_ns != 0) object["struck_ns"] = victim.struck_ns;
   return object;
 }
 

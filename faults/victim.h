@@ -88,6 +88,7 @@ struct Victim {
   // of the tree it is by birth, from 1; else empty and 0.
   std::string command;
   std::int64_t child = 0;
+  std::int64_t struck_ns = 0;  // When the firing that struck it was done; 0: not known.
 };
 
 // Those of the subject who fit the rule, as many as it asks for, by chance where there are more;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 
@@ -22,6 +23,12 @@ int fail(const Error& error) {
     default:
       return 5;
   }
+}
+
+void end_by_signal(int signal) {
+  std::fflush(stdout);
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
 }
 
 bool use_colour() { return ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }

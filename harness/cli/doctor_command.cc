@@ -2,86 +2,90 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "harness/cli/capabilities.h"
 #include "harness/cli/commands.h"
 #include "harness/experiment/clock_check.h"
 #include "harness/experiment/conditions.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
-#include "harness/os/pidfd.h"
-#include "harness/process/launcher.h"
 
 namespace crashworthy {
 namespace {
 
 using nlohmann::json;
 
-struct Finding {
-  std::string what;
-  bool works = false;
-  std::string detail;
+struct Report {
+  std::vector<Capability> containment;
+  std::vector<Capability> mechanisms;
+  std::vector<Capability> programs;
+  // What every run needs is there.
+  bool complete() const {
+    const auto works = [](const Capability& one) { return one.works; };
+    return std::any_of(containment.begin(), containment.end(), works) && mechanisms[0].works &&
+           programs[0].works && programs[1].works;
+  }
+  // The level that a run gets: the first that works.
+  std::string level() const {
+    for (const Capability& one : containment) {
+      if (one.works) return one.what.substr(one.what.find(' ') + 1);
+    }
+    return "none";
+  }
 };
 
-// Starts /bin/true under one level.
-Finding try_containment(Containment level) {
-  Finding finding{std::string("containment ") + containment_name(level), false, {}};
-  LaunchSpec spec;
-  spec.argv = {"true"};
-  spec.environment = {"PATH=/usr/bin:/bin"};
-  spec.containment = level;
-  auto subject = Subject::launch(spec);
-  finding.works = subject.ok() && subject->wait_until_gone(std::chrono::seconds(5));
-  finding.detail = !subject.ok() ? subject.error().message : subject->containment_reason();
-  return finding;
-}
-
-std::vector<Finding> find_capabilities() {
-  std::vector<Finding> findings;
-  for (const Containment level : kContainments) findings.push_back(try_containment(level));
-  auto self = open_pidfd(::getpid());
-  findings.push_back({"pidfd", self.ok(), self.ok() ? "" : self.error().message});
+Report look() {
+  Report report{containment_levels(), fault_mechanisms(), {}};
   for (const char* helper :
        {"crashworthy-init", "crashworthy-content", "tiles", "tiles-generate", "canary"}) {
     auto path = find_helper(helper);
-    findings.push_back({std::string("program ") + helper, path.ok(),
-                        path.ok() ? path->string() : path.error().message});
+    report.programs.push_back({std::string("program ") + helper, path.ok(),
+                               path.ok() ? path->string() : path.error().message});
   }
   const bool photographs = ::access("/usr/share/doc/opencv-doc/examples", R_OK) == 0;
-  findings.push_back(
+  report.programs.push_back(
       {"image set photographs", photographs,
        photographs ? ""
                    : "Debian package opencv-doc is not installed: images are generated instead"});
-  return findings;
+  return report;
+}
+
+void print_all(const char* title, const std::vector<Capability>& capabilities) {
+  std::printf("%s\n", title);
+  for (const Capability& one : capabilities) {
+    std::printf("  %-4s %-32s %s\n", one.works ? "ok" : "no", one.what.c_str(), one.detail.c_str());
+  }
 }
 
 }  // namespace
 
 int doctor_command(bool as_json) {
   const auto clock = measure_clock_error();
-  const std::vector<Finding> findings = find_capabilities();
+  const Report report = look();
   const json conditions = read_conditions();
   const json fingerprint = read_fingerprint();
-  const bool contained = findings[0].works || findings[1].works || findings[2].works;
-  const bool complete = contained && findings[3].works && findings[4].works && findings[5].works;
   if (as_json) {
     json list = json::array();
-    for (const Finding& finding : findings)
-      list.push_back(
-          {{"what", finding.what}, {"works", finding.works}, {"detail", finding.detail}});
+    for (const auto* part : {&report.containment, &report.mechanisms, &report.programs}) {
+      for (const Capability& one : *part)
+        list.push_back({{"what", one.what}, {"works", one.works}, {"detail", one.detail}});
+    }
     const json document{{"capabilities", list},
+                        {"containment", report.level()},
                         {"conditions", conditions},
                         {"fingerprint", fingerprint_hash(fingerprint)},
                         {"fingerprint_fields", fingerprint},
                         {"clock_error_ns", clock ? json(clock->median_ns) : json(nullptr)}};
     std::printf("%s\n", document.dump(1).c_str());
-    return complete ? 0 : 77;
+    return report.complete() ? 0 : 77;
   }
-  for (const Finding& finding : findings) {
-    std::printf("%-4s %-28s %s\n", finding.works ? "ok" : "no", finding.what.c_str(),
-                finding.detail.c_str());
-  }
+  std::printf("containment level in force: %s\n\n", report.level().c_str());
+  print_all("containment", report.containment);
+  print_all("mechanisms", report.mechanisms);
+  print_all("programs", report.programs);
   std::printf("\nfingerprint  %s\n", fingerprint_hash(fingerprint).c_str());
   for (const auto& [key, value] : fingerprint.items())
     std::printf("  %-14s %s\n", key.c_str(),
@@ -95,7 +99,7 @@ int doctor_command(bool as_json) {
   }
   for (const std::string& warning : noise_warnings(conditions))
     std::printf("warning: %s\n", warning.c_str());
-  return complete ? 0 : 77;
+  return report.complete() ? 0 : 77;
 }
 
 }  // namespace crashworthy

@@ -60,6 +60,61 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       "usage, 77 a capability is missing here.");
 }
 
+void add_inject(CLI::App& app, InjectArguments& arguments) {
+  CLI::App* inject = app.add_subcommand("inject", "Run any command under a fault, once");
+  inject->add_option("fault", arguments.fault, "NAME[@POINT] (see: crashworthy faults)")
+      ->type_name("FAULT");
+  inject->add_option("--faults", arguments.faults_file,
+                     "Several at once: a file with a list of faults, as in an experiment file");
+  inject->add_option("--victim", arguments.victim, "Whom it strikes, KEY=VALUE")
+      ->allow_extra_args(false);
+  inject->add_option("--when", arguments.when, "When it strikes, KEY=VALUE (default: after=100ms)")
+      ->allow_extra_args(false);
+  inject->add_option("--set", arguments.set, "Its settings, KEY=VALUE")->allow_extra_args(false);
+  inject->add_option("--seed", arguments.seed, "Seed of all chance; recorded");
+  inject->add_option("--out", arguments.out,
+                     "Directory of the record, made with its parents (default: below "
+                     "$XDG_STATE_HOME or ~/.local/state, crashworthy/inject/<UTC time>-<fault>)");
+  inject->add_option("--timeout", arguments.timeout, "End the command after so long (30s)");
+  inject->add_flag("--disarm", arguments.disarm,
+                   "Do everything but fire: must come out not_activated");
+  inject->add_flag("--json", arguments.json, "Say it as one line of JSON, on stderr");
+  inject->add_flag("--quiet", arguments.quiet, "Say nothing");
+  inject->footer(
+      "The command has our stdin, stdout, stderr, other descriptors, directory, environment and\n"
+      "limits. What is left of its tree when it ends, or when we do, is ended. It runs in a "
+      "session\n"
+      "of its own: it reads from the terminal but has no job control, Ctrl-C ends it with us, "
+      "Ctrl-Z\n"
+      "does nothing, and started in the background its stdin is empty. `first_output` and\n"
+      "`recovered` are known of programs with a probe only.\n"
+      "Examples:\n"
+      "  crashworthy inject process.kill --when after=1s -- ./program --its-option\n"
+      "  crashworthy inject process.kill --victim 'command=*worker*' -- ./server\n"
+      "  crashworthy inject --faults five.json --seed 7 --out record -- ./program\n"
+      "Exit codes: 0 all confirmed, 3 not activated, skipped or indeterminate, 5 harness error,\n"
+      "64 wrong usage; the command's own is told on stderr.");
+}
+
+void add_replay(CLI::App& app, ReplayArguments& arguments) {
+  CLI::App* replay = app.add_subcommand(
+      "replay", "Repeat a recorded trial: the same faults, moments, victims and order");
+  replay->add_option("directory", arguments.directory, "A record of inject, or a run directory")
+      ->type_name("DIR")
+      ->required();
+  replay->add_option("--trial", arguments.trial, "Which trial of a run directory");
+  replay->add_option("--out", arguments.out,
+                     "Directory of the new record (default: as of inject, crashworthy/replay)");
+  replay->add_flag("--json", arguments.json, "Say it as one line of JSON, on stderr");
+  replay->add_flag("--quiet", arguments.quiet, "Say nothing");
+  replay->footer(
+      "Examples:\n"
+      "  crashworthy replay ~/.local/state/crashworthy/inject/2026-01-02T03:04:05Z-process.kill\n"
+      "  crashworthy replay results/runs/tiles/latest --trial 7\n"
+      "Exit codes: 0 victims, triggers, order and outcomes were the same, 3 they were not,\n"
+      "5 harness error, 64 wrong usage.");
+}
+
 void add_supervise(CLI::App& app, SuperviseArguments& arguments) {
   CLI::App* supervise = app.add_subcommand(
       "supervise", "Run a supervision tree of processes in the foreground (also as pid 1)");
@@ -149,6 +204,20 @@ int dispatch(int argc, char** argv) {
   CLI::App* faults = app.add_subcommand("faults", "List the faults, or explain one");
   faults->add_option("name", fault, "Fault");
   faults->add_flag("--json", json, "Print as JSON");
+  faults->add_flag("--markdown", markdown, "Print all of them as a document");
+  InjectArguments inject;
+  add_inject(app, inject);
+  ReplayArguments replay;
+  add_replay(app, replay);
+  CLI::App* recover = app.add_subcommand(
+      "recover", "Undo what a harness that was killed has left outside of its subjects");
+  recover->add_option("directory", directory, "Its record: of inject or replay, or a run directory")
+      ->type_name("DIR")
+      ->required();
+  recover->add_flag("--json", json, "Print as JSON");
+  recover->footer(
+      "Only what is proved to be ours is touched. It can be repeated.\n"
+      "Exit codes: 0 nothing is left, 5 something is, 64 wrong usage, or that harness still runs.");
   CLI::App* doctor =
       app.add_subcommand("doctor", "Say what this machine allows, and how noisy it is");
   doctor->add_flag("--json", json, "Print as JSON");
@@ -165,6 +234,13 @@ int dispatch(int argc, char** argv) {
                               suggest(argv[1], commands)));
     }
   }
+  // What comes after -- is the command, whatever it looks like.
+  if (argc > 1 && std::string(argv[1]) == "inject") {
+    char** const end =
+        std::find_if(argv, argv + argc, [](const char* word) { return std::string(word) == "--"; });
+    if (end != argv + argc) inject.command.assign(end + 1, argv + argc);
+    argc = static_cast<int>(end - argv);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -175,7 +251,10 @@ int dispatch(int argc, char** argv) {
   if (app.got_subcommand("run")) return run_command(run);
   if (app.got_subcommand("report")) return report_command(directory, dump, json);
   if (app.got_subcommand("compare")) return compare_command(base, contender, json, markdown);
-  if (app.got_subcommand("faults")) return faults_command(fault, json);
+  if (app.got_subcommand("faults")) return faults_command(fault, json, markdown);
+  if (app.got_subcommand("inject")) return inject_command(inject);
+  if (app.got_subcommand("replay")) return replay_command(replay);
+  if (app.got_subcommand("recover")) return recover_command(directory, json);
   if (app.got_subcommand("supervise")) return supervise_command(supervise);
   if (app.got_subcommand("ctl")) return run_ctl(std::move(ctl), ctl_timeout);
   return doctor_command(json);

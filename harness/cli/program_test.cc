@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "harness/cli/program_test_util.h"
 #include "harness/os/file.h"
@@ -254,6 +255,47 @@ TEST_F(Program, RefusesARunDirectoryThatHoldsARun) {
   const Finished again = crashworthy({"run", "--quiet", "--out", "r", tree("canary.json")});
   EXPECT_EQ(again.exit_code, 64);
   EXPECT_THAT(again.err, HasSubstr("holds another run"));
+}
+
+// Every fault is in each of the forms in which the catalogue is printed.
+TEST_F(Program, TheCatalogueIsPrintedFromOneTable) {
+  const json all = json::parse(crashworthy({"faults", "--json"}).out);
+  const std::string list = crashworthy({"faults"}).out;
+  const std::string document = crashworthy({"faults", "--markdown"}).out;
+  ASSERT_GE(all.size(), 3u);
+  for (const json& row : all) {
+    const std::string name = row["name"];
+    EXPECT_THAT(list, HasSubstr("\n  " + name));
+    EXPECT_THAT(list, HasSubstr(row["family"].get<std::string>() + "\n"));
+    EXPECT_THAT(document, HasSubstr("\n### " + name));
+    const std::string one = crashworthy({"faults", name}).out;
+    for (const auto& [key, about] : row["keys"].items()) {
+      EXPECT_THAT(one, HasSubstr("    " + key + " ")) << name;
+      EXPECT_THAT(document, HasSubstr("| `" + key + "` |")) << name;
+      EXPECT_EQ(about["type"].is_null(), !key.starts_with("set.")) << name << key;
+    }
+  }
+}
+
+TEST_F(Program, TheDoctorSaysWhichLevelHolds) {
+  const Finished doctor = crashworthy({"doctor", "--json"});
+  const json said = json::parse(doctor.out);
+  std::set<std::string> named;
+  std::string first = "none";
+  for (const json& one : said["capabilities"]) {
+    const std::string what = one["what"];
+    named.insert(what);
+    EXPECT_TRUE(one["works"] == true || one["detail"] != "") << what << ": no, but why?";
+    if (first == "none" && one["works"] == true && what.starts_with("containment "))
+      first = what.substr(what.find(' ') + 1);
+  }
+  EXPECT_EQ(said["containment"], first);
+  for (const char* mechanism :
+       {"pidfd", "ptrace of a descendant", "seccomp user notification",
+        "user, mount and pid namespaces", "prlimit on a live process", "cgroup memory",
+        "cgroup cpu", "cgroup pids", "inotify", "fanotify", "preload library"}) {
+    EXPECT_TRUE(named.contains(mechanism)) << mechanism;
+  }
 }
 
 struct BadCall {

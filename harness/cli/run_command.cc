@@ -1,12 +1,12 @@
 // crashworthy run: an experiment from a file, or from --fault and a command line.
 #include <fmt/format.h>
 
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "harness/cli/commands.h"
+#include "harness/cli/fault_words.h"
 #include "harness/experiment/runner.h"
 #include "results/report/terminal.h"
 
@@ -16,54 +16,11 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// "KEY=VALUE" words into an object; values that are JSON (numbers, true, [1, 5]) are taken as such,
-// others as strings.
-Result<json> key_values(const std::vector<std::string>& words, const char* option) {
-  json object = json::object();
-  for (const std::string& word : words) {
-    const std::size_t at = word.find('=');
-    if (at == std::string::npos || at == 0) {
-      return usage_error(fmt::format("{} '{}' is not KEY=VALUE", option, word),
-                         "see: crashworthy faults NAME");
-    }
-    const std::string key = word.substr(0, at);
-    const std::string value = word.substr(at + 1);
-    if (object.contains(key)) return usage_error(fmt::format("{} names '{}' twice", option, key));
-    json parsed = json::parse(value, nullptr, false);
-    const std::size_t comma = value.find(',');
-    if (!parsed.is_discarded()) {
-      object[key] = parsed;
-    } else if (value.starts_with('[') && value.ends_with(']') && comma != std::string::npos) {
-      object[key] = {value.substr(1, comma - 1),
-                     value.substr(comma + 1, value.size() - comma - 2)};  // [50ms,90ms]
-    } else {
-      object[key] = value;
-    }
-  }
-  return object;
-}
-
-// The fault that the options stand for, as a file would say it.
-Result<json> fault_document(const RunArguments& arguments) {
-  json fault{{"fault", arguments.fault}, {"name", arguments.fault}};
-  const std::tuple<const char*, const char*, const std::vector<std::string>*> parts[] = {
-      {"victim", "--victim", &arguments.victim},
-      {"when", "--when", &arguments.when},
-      {"set", "--set", &arguments.set}};
-  for (const auto& [key, option, words] : parts) {
-    if (words->empty()) continue;
-    auto object = key_values(*words, option);
-    if (!object) return object.error();
-    fault[key] = *object;
-  }
-  return fault;
-}
-
 // The experiment that --fault, --supervise and a command stand for, as a file would say it.
 Result<json> command_document(const RunArguments& arguments) {
   json faults = json::array();
   if (!arguments.fault.empty()) {
-    auto fault = fault_document(arguments);
+    auto fault = fault_document(arguments.fault, arguments.victim, arguments.when, arguments.set);
     if (!fault) return fault.error();
     faults.push_back(*fault);
   }
@@ -160,9 +117,7 @@ int run_command(const RunArguments& arguments) {
     } else {
       std::fprintf(stderr, "crashworthy: interrupted before the first trial\n");
     }
-    ::signal(result->interrupted_by, SIG_DFL);
-    ::raise(result->interrupted_by);  // Everything is cleaned up: end as the user asked, so that a
-                                      // calling shell sees it.
+    end_by_signal(result->interrupted_by);  // Everything is cleaned up.
   }
   return run_verdict_exit_code(result->run.summary.verdict);
 }

@@ -12,6 +12,9 @@ namespace crashworthy {
 // set; PATH always.
 std::map<std::string, std::string> inherited_variables();
 
+// Makes them in our own environment what they were in a recorded one.
+void adopt_variables(const std::vector<std::string>& recorded);
+
 // "NAME=value" words.
 std::vector<std::string> to_environment(const std::map<std::string, std::string>& variables);
 

@@ -482,6 +482,7 @@ Result<Experiment> parse_experiment(const json& document, const fs::path& direct
     return *e;
   }
   Experiment experiment;
+  experiment.directory = directory;
   if (auto e = failed(read_settings(document, experiment))) return *e;
   if (!document.contains("subject")) return field_error("", "needs a 'subject'");
   if (auto e = failed(assign(experiment.subject, read_subject(document["subject"], directory))))

@@ -81,6 +81,7 @@ struct FaultCase {
 
 struct Experiment {
   std::string name;
+  std::filesystem::path directory;  // What its relative paths are relative to.
   SubjectSpec subject;
   std::vector<ArmSpec> arms;
   std::vector<FaultCase> faults;  // Without the control "none", which every plan has.

@@ -1,17 +1,13 @@
 #include "harness/experiment/runner.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <csignal>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include "harness/experiment/clock_check.h"
 #include "harness/experiment/conditions.h"
+#include "harness/experiment/interrupts.h"
 #include "harness/experiment/plan.h"
 #include "harness/experiment/progress.h"
 #include "harness/experiment/trial.h"
@@ -29,30 +25,6 @@ using nlohmann::json;
 constexpr std::chrono::seconds kGoldenBound(600);
 constexpr std::chrono::seconds kLeastTimeout(10);
 constexpr int kTimeoutFactor = 20;
-
-// SIGINT, SIGTERM and SIGHUP as a descriptor, while a run is on.
-class Interrupts {
- public:
-  Interrupts() {
-    sigemptyset(&signals_);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, signal);
-    ::sigprocmask(SIG_BLOCK, &signals_, &before_);
-    fd_.reset(::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK));
-  }
-  ~Interrupts() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  int fd() const { return fd_.get(); }
-  // The signal that came, or 0.
-  int take() const {
-    signalfd_siginfo info{};
-    return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo)
-                                                                : 0;
-  }
-
- private:
-  sigset_t signals_{};
-  sigset_t before_{};
-  UniqueFd fd_;
-};
 
 // The run directory: a new one, or an empty one that the user made.
 struct RunDirectory {
@@ -243,6 +215,7 @@ class Runner {
     const json document{{"schema", kSchemaVersion},
                         {"experiment", experiment_.name},
                         {"run", run_id_},
+                        {"directory", experiment_.directory.string()},
                         {"version", CRASHWORTHY_VERSION},
                         {"started", utc_timestamp()},
                         {"seed", seed_},

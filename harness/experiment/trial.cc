@@ -2,12 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -20,7 +18,6 @@
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
-#include "harness/process/launcher.h"
 #include "harness/process/process_tree.h"
 
 namespace crashworthy {
@@ -29,27 +26,11 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::int64_t kDrainEveryNs = 100'000'000;
-constexpr std::size_t kRingCapacity = 1 << 17;
 constexpr std::streamoff kStderrTail = 2000;
-constexpr std::chrono::seconds kGoneBound(10);
 constexpr int kCommandDepth = 3;  // Of a restarted command, below `crashworthy supervise`.
 // Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
 constexpr int kRingNumber = 100;
 constexpr int kEventNumber = 101;
-constexpr int kFirstInjection = 4;  // Of what is polled.
-
-ItemRecord to_item_record(const ProbeRecord& record) {
-  return {record.time_ns,     record.item,  record.part, record.attempt, record.pid, record.worker,
-          record.incarnation, record.event, 0,           record.value};
-}
-
-json status_json(const WaitStatus& status) {
-  json object{{"raw", status.raw()}, {"text", status.describe()}, {"core", status.dumped_core()}};
-  object["exit_code"] = status.exited() ? json(status.exit_code()) : json(nullptr);
-  object["signal"] = status.signalled() ? json(status.signal()) : json(nullptr);
-  return object;
-}
 
 std::string tail_of(const fs::path& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
@@ -62,18 +43,19 @@ std::string tail_of(const fs::path& path) {
   return tail;
 }
 
-class Trial : private SubjectView {
+class Trial : private InjectedSubject {
  public:
   Trial(const TrialSpec& spec, const PreparedSubject& prepared, const Golden* golden, Golden* into,
         int interrupt_fd)
-      : spec_(spec),
+      : InjectedSubject(interrupt_fd),
+        spec_(spec),
         prepared_(prepared),
         golden_(golden),
-        golden_into_(into),
-        interrupt_fd_(interrupt_fd) {}
+        golden_into_(into) {}
 
   ~Trial() override {
     subject_.reset();
+    injections_.abandon();
     std::error_code ignored;
     fs::remove_all(spec_.scratch, ignored);
   }
@@ -81,9 +63,10 @@ class Trial : private SubjectView {
   Result<TrialOutcome> run() {
     if (auto ready = prepare(); !ready) return give_up(ready.error());
     if (auto launched = launch(); !launched) return give_up(launched.error());
-    supervise();
-    if (outcome_.interrupted) return outcome_;
-    end_subject();
+    supervise(launched_ns_ + spec_.timeout.count());
+    outcome_.interrupted = interrupted_;
+    if (interrupted_) return outcome_;
+    end();
     if (auto judged = judge(); !judged) return give_up(judged.error());
     if (failure_) return give_up(*failure_);
     phase("end");
@@ -99,22 +82,11 @@ class Trial : private SubjectView {
   }
 
  private:
-  // The history says that this trial is the harness's failure, not the subject's.
-  Error give_up(Error error) {
-    if (history_) log({{"type", "end"}, {"outcome", "harness_error"}, {"error", error.message}});
-    return error;
-  }
-
   Result<void> prepare() {
-    auto history = HistoryWriter::create(spec_.directory);
-    if (!history) return history.error();
-    history_ = std::move(*history);
+    if (auto opened = open(spec_.directory); !opened) return opened;
     auto setup = set_up_trial(prepared_, *spec_.arm, spec_.scratch, changes_inputs());
     if (!setup) return setup.error();
     setup_ = *std::move(setup);
-    auto ring = ProbeRing::create(kRingCapacity);
-    if (!ring) return ring.error();
-    ring_ = std::move(*ring);
     auto observer = OutputObserver::create(setup_.output_root);
     if (!observer) return observer.error();
     observer_ = std::move(*observer);
@@ -134,12 +106,14 @@ class Trial : private SubjectView {
     if (spec_.faults != nullptr) plan_.no_mounts = why_no_mounts();
     plan_.descriptors = {{ring_->ring_fd(), kRingNumber}, {ring_->event_fd(), kEventNumber}};
     if (auto opened = open_streams(); !opened) return opened;
-    if (auto armed = arm_injections(); !armed) return armed;
+    static const FaultCase kNone;
+    const FaultCase& faults = spec_.faults == nullptr ? kNone : *spec_.faults;
+    auto armed = arm(faults.faults, spec_.triggers, spec_.seed, spec_.disarmed, spec_.schedule);
     for (const fs::path& input : plan_.inputs)
       input_names_.insert(input.lexically_relative(setup_.output_root).string());
     std::vector<Publication> inputs;
     observer_->read(inputs);  // What the injections did there was no output.
-    return finish_writing();
+    return armed;
   }
 
   // What the subject reads and writes, where an injection may stand in between.
@@ -164,21 +138,6 @@ class Trial : private SubjectView {
            std::any_of(spec_.faults->faults.begin(), spec_.faults->faults.end(), changes);
   }
 
-  Result<void> arm_injections() {
-    for (std::size_t i = 0; spec_.faults != nullptr && i < spec_.faults->faults.size(); ++i) {
-      injections_.add(Injection::plan(
-          {spec_.faults->faults[i], spec_.triggers[i], derive_seed(spec_.seed, "injection", i),
-           spec_.disarmed, [this](json step, bool synced) { log(std::move(step), synced); }}));
-    }
-    return injections_.arm(plan_);
-  }
-
-  // Writing the history must work before anything is started: a full disk is found here.
-  Result<void> finish_writing() const {
-    if (failure_) return *failure_;
-    return {};
-  }
-
   void write_header() {
     log({{"type", "trial"},
          {"schema", kSchemaVersion},
@@ -196,6 +155,7 @@ class Trial : private SubjectView {
          {"environment", setup_.environment},
          {"timeout_ns", spec_.timeout.count()},
          {"core_limit", 0},
+         {"harness", harness_identity()},
          {"conditions", read_conditions()}});
   }
 
@@ -211,100 +171,13 @@ class Trial : private SubjectView {
     }
     LaunchSpec launch = launch_spec(plan_);
     launch.argv = setup_.argv;
-    launched_ns_ = now_ns();
-    auto subject = Subject::launch(launch);
-    if (!subject) return subject.error();
-    subject_.emplace(std::move(*subject));
-    main_pid_ = pid_in_own_namespace(subject_->main_pid()).value_or(0);
-    outcome_.containment = containment_name(subject_->containment());
-    if (!subject_->containment_reason().empty())
-      outcome_.containment += " (" + subject_->containment_reason() + ")";
-    log({{"type", "process"},
-         {"event", "launched"},
-         {"role", "main"},
-         {"pid", main_pid()},
-         {"host_pid", subject_->main_pid()},
-         {"containment", outcome_.containment}},
-        false, launched_ns_);
-    phase("steady");
-    injections_.launched(*this, *ring_);
+    if (auto launched = InjectedSubject::launch(launch); !launched) return launched;
+    outcome_.containment = containment_;
     return {};
   }
 
-  // The loop of the trial: reports, probe, outputs, time; nothing polls.
-  void supervise() {
-    const std::int64_t deadline = launched_ns_ + spec_.timeout.count();
-    std::int64_t drain_at = launched_ns_ + kDrainEveryNs;
-    while (!childless_) {
-      const std::int64_t now = now_ns();
-      if (now >= deadline) {
-        timed_out_ = !main_ended_;
-        return;
-      }
-      if (now >= injections_.next_ns(*this)) injections_.look(*this, *ring_);
-      if (now >= drain_at) {
-        refresh();
-        drain_at = now + kDrainEveryNs;
-      }
-      if (!wait_for_events(std::min({deadline, injections_.next_ns(*this), drain_at}))) return;
-      if (main_ended_) return;  // What is left of its tree ends with it.
-    }
-  }
-
-  // False when the user interrupts.
-  bool wait_for_events(std::int64_t until_ns) {
-    std::vector<pollfd> fds{{subject_->report_fd(), POLLIN, 0},
-                            {ring_->event_fd(), POLLIN, 0},
-                            {observer_->fd(), POLLIN, 0},
-                            {interrupt_fd_, POLLIN, 0}};
-    for (const int descriptor : injections_.descriptors()) fds.push_back({descriptor, POLLIN, 0});
-    const std::int64_t wait_ns = std::max<std::int64_t>(0, until_ns - now_ns());
-    const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
-    if (::ppoll(fds.data(), fds.size(), &timeout, nullptr) <= 0) return true;
-    if (fds[2].revents != 0)
-      read_outputs();  // First: what comes before the fault is stamped before it.
-    const bool looks = std::any_of(fds.begin() + kFirstInjection, fds.end(),
-                                   [](const pollfd& fd) { return fd.revents != 0; });
-    // Clears the event of the probe, and may ask for the next.
-    if (looks || fds[1].revents != 0 || fds[2].revents != 0) injections_.look(*this, *ring_);
-    if (fds[0].revents != 0) read_reports();
-    if (fds[3].revents != 0) outcome_.interrupted = true;
-    return !outcome_.interrupted;
-  }
-
-  void read_reports() {
-    auto reports = subject_->read_reports();
-    if (!reports) {
-      failure_ = reports.error();
-      childless_ = true;
-      return;
-    }
-    for (const Report& report : *reports) {
-      if (report.kind == Report::Kind::kChildless || report.kind == Report::Kind::kGuardLost) {
-        childless_ = true;
-        if (report.kind == Report::Kind::kGuardLost && !main_ended_) {
-          failure_ =
-              Error{ErrorKind::kSystem, 0, "crashworthy-init was killed by somebody else", {}};
-        }
-        continue;
-      }
-      ends_.push_back({report.pid, report.status, report.time_ns});
-      const bool main = report.kind == Report::Kind::kMainEnded;
-      if (main) {
-        main_ended_ = true;
-        ended_ns_ = report.time_ns;
-        main_status_ = report.status;
-      }
-      log({{"type", "process"},
-           {"event", "ended"},
-           {"role", main ? "main" : "orphan"},
-           {"pid", report.pid},
-           {"status", status_json(report.status)}},
-          false, report.time_ns);
-    }
-  }
-
-  void read_outputs() {
+  int output_fd() const override { return observer_->fd(); }
+  void read_outputs() override {
     const std::size_t before = publications_.size();
     observer_->read(publications_);
     // An input that comes late is no output.
@@ -321,42 +194,26 @@ class Trial : private SubjectView {
     last_output_ns_ = std::max(last_output_ns_, publications_.back().time_ns);
   }
 
-  // Whatever is left of the tree ends now; then the last words of the probe and of the observer are
-  // read.
-  void end_subject() {
-    if (!main_ended_)
-      outcome_.ended = fmt::format("did not end within {}",
-                                   format_duration(static_cast<double>(spec_.timeout.count())));
-    subject_->kill_tree();
-    if (!subject_->wait_until_gone(kGoneBound))
-      failure_ = Error{ErrorKind::kTimeout, 0, "the subject's processes do not end", {}};
-    if (!timed_out_ && !main_ended_) read_reports();
-    refresh(true);
-    read_outputs();
-    if (main_ended_) outcome_.ended = main_status_.describe();
-    outcome_.duration_ns = (main_ended_ ? ended_ns_ : now_ns()) - launched_ns_;
+  void end() {
+    end_subject();
+    outcome_.ended = main_ended_
+                         ? main_status_.describe()
+                         : fmt::format("did not end within {}",
+                                       format_duration(static_cast<double>(spec_.timeout.count())));
+    outcome_.duration_ns = duration_ns();
     outcome_.ran_to_end = main_ended_ && !timed_out_ && main_status_.exited() &&
                           std::find(setup_.complete_codes.begin(), setup_.complete_codes.end(),
                                     main_status_.exit_code()) != setup_.complete_codes.end();
     outcome_.stderr_tail = tail_of(spec_.scratch / "stderr");
-    if (!injections_.empty()) finish_injections();
-  }
-
-  void finish_injections() {
+    if (injections_.empty()) return;
     phase("check_injection");
-    InjectionEvidence evidence{ends_, records_, !failure_};
-    for (const ProbeRecord& record : records_) {
-      if (record.event != static_cast<std::uint16_t>(ProbeEvent::kWorkerDied)) continue;
-      evidence.ends.push_back(
-          {record.pid, WaitStatus::from_raw(static_cast<int>(record.value)), record.time_ns});
-    }
-    add_supervision_events(evidence.ends);
-    injections_.finish(evidence);
+    judge_injections(supervision_events());
   }
 
   // How the command's incarnations ended, as `crashworthy supervise` saw it.
-  void add_supervision_events(std::vector<ObservedEnd>& ends) {
-    if (setup_.events.empty()) return;
+  std::vector<ObservedEnd> supervision_events() const {
+    std::vector<ObservedEnd> ends;
+    if (setup_.events.empty()) return ends;
     std::ifstream file(setup_.events);
     for (std::string line; std::getline(file, line);) {
       json event = json::parse(line, nullptr, false);
@@ -366,6 +223,7 @@ class Trial : private SubjectView {
                         event.value("time_ns", std::int64_t{0})});
       }
     }
+    return ends;
   }
 
   Result<void> judge() {
@@ -465,42 +323,6 @@ class Trial : private SubjectView {
     return record;
   }
 
-  void phase(const char* name) { log({{"type", "phase"}, {"phase", name}}); }
-
-  void log(json event, bool synced = false, std::optional<std::int64_t> time_ns = std::nullopt) {
-    if (!event.contains("time_ns")) event["time_ns"] = time_ns.value_or(now_ns());
-    auto written = synced ? history_->write_synced(event) : history_->write(event);
-    if (!written && !failure_) failure_ = written.error();
-  }
-
-  // SubjectView: what an injection may ask.
-  void refresh() override { refresh(false); }
-  void refresh(bool final) {
-    const std::size_t before = records_.size();
-    ring_->drain(records_, final);
-    // The ring is the subject's to write: only events of the probe pass, never those of the
-    // checker.
-    const auto first = records_.begin() + static_cast<std::ptrdiff_t>(before);
-    records_.erase(std::remove_if(first, records_.end(),
-                                  [](const ProbeRecord& record) {
-                                    return record.event == 0 || record.event >= kProbeEventCount;
-                                  }),
-                   records_.end());
-    const std::span<const ProbeRecord> fresh(records_.data() + before, records_.size() - before);
-    tracker_.add(fresh);
-    for (const ProbeRecord& record : fresh) {
-      const auto event = static_cast<ProbeEvent>(record.event);
-      if (event == ProbeEvent::kWorkerReady && ready_ns_ == 0) ready_ns_ = record.time_ns;
-      if (event == ProbeEvent::kDelivered) last_output_ns_ = record.time_ns;
-      if (event == ProbeEvent::kDelivered && first_output_ns_ == 0)
-        first_output_ns_ = record.time_ns;
-    }
-    std::vector<ItemRecord> items;
-    for (const ProbeRecord& record : fresh) items.push_back(to_item_record(record));
-    if (auto written = history_->write_items(items); !written && !failure_)
-      failure_ = written.error();
-  }
-  const WorkerTracker& workers() const override { return tracker_; }
   bool restarts() const { return spec_.arm->supervision == Supervision::kRestart; }
   bool isolated() const override {
     return spec_.arm->supervision == Supervision::kIsolate ||
@@ -509,7 +331,6 @@ class Trial : private SubjectView {
   bool supervised() const override {
     return spec_.arm->supervision == Supervision::kSupervised || restarts();
   }
-  std::int32_t supervisor_pid() const override { return main_pid_; }
   std::int32_t main_pid() const override {
     if (!restarts()) return main_pid_;
     // supervise -> the two processes of the command's shim -> the command.
@@ -529,18 +350,10 @@ class Trial : private SubjectView {
     }
     return children;
   }
-  Result<UniqueFd> open(std::int32_t pid) const override { return subject_->open_process(pid); }
-  std::vector<pid_t> host_pids() const override { return subject_->descendants(); }
-
   Moment moment() const override {
-    Moment moment;
-    moment.now_ns = now_ns();
-    moment.launched_ns = launched_ns_;
-    moment.items_taken = ring_->count(ProbeEvent::kTaken);
+    Moment moment = InjectedSubject::moment();
     // A command that has no probe tells nothing of the kind.
-    moment.ready_ns = prepared_.spec.pipeline.empty() && ready_ns_ == 0 ? launched_ns_ : ready_ns_;
-    moment.first_output_ns = first_output_ns_;
-    moment.last_output_ns = last_output_ns_;
+    if (prepared_.spec.pipeline.empty() && ready_ns_ == 0) moment.ready_ns = launched_ns_;
     return moment;
   }
 
@@ -548,33 +361,13 @@ class Trial : private SubjectView {
   const PreparedSubject& prepared_;
   const Golden* golden_;
   Golden* golden_into_;
-  int interrupt_fd_;
-  std::optional<HistoryWriter> history_;
   TrialSetup setup_;
-  std::optional<ProbeRing> ring_;
   std::optional<OutputObserver> observer_;
   std::array<UniqueFd, 3> streams_;
-  LaunchPlan plan_;
-  InjectionSet injections_;
   std::set<std::string> input_names_;  // Of files in the output root that are inputs.
-  std::optional<Subject> subject_;
   std::map<std::string, std::size_t> item_of_;
-  WorkerTracker tracker_;
-  std::vector<ProbeRecord> records_;
   std::vector<Publication> publications_;
-  std::vector<ObservedEnd> ends_;
   TrialOutcome outcome_;
-  std::optional<Error> failure_;
-  std::int32_t main_pid_ = 0;  // As the subject sees it.
-  std::int64_t launched_ns_ = 0;
-  std::int64_t ready_ns_ = 0;
-  std::int64_t first_output_ns_ = 0;
-  std::int64_t last_output_ns_ = 0;
-  std::int64_t ended_ns_ = 0;
-  WaitStatus main_status_;
-  bool main_ended_ = false;
-  bool childless_ = false;
-  bool timed_out_ = false;
 };
 
 }  // namespace

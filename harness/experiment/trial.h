@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "faults/injection_set.h"
+#include "harness/experiment/injected_subject.h"
 #include "harness/experiment/subject_setup.h"
 #include "harness/process/containment.h"
 #include "results/history.h"
@@ -22,6 +22,7 @@ struct TrialSpec {
   const ArmSpec* arm = nullptr;
   const FaultCase* faults = nullptr;  // Null: the twin, without a fault.
   std::vector<Trigger> triggers;      // Resolved: one for each of them.
+  Schedule schedule;                  // Of a repetition.
   std::uint64_t seed = 0;
   bool disarmed = false;
   std::chrono::nanoseconds timeout{};

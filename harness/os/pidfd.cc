@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -56,6 +57,21 @@ std::optional<pid_t> pid_in_own_namespace(pid_t pid) {
   const std::size_t end = status->find('\n', at + 1);
   const std::size_t last = status->find_last_of(" \t", end);
   return std::atoi(status->c_str() + last + 1);
+}
+
+std::optional<std::uint64_t> start_time_of(pid_t pid) {
+  constexpr int kStartField = 19;  // Of /proc/PID/stat, counted from the state, which comes first.
+  const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  if (!stat) return std::nullopt;
+  const std::size_t name_end = stat->rfind(')');  // A name may hold anything.
+  if (name_end == std::string::npos) return std::nullopt;
+  std::istringstream fields(stat->substr(name_end + 1));
+  std::string field;
+  for (int i = 0; fields >> field; ++i) {
+    if (i == 0 && (field == "Z" || field == "X")) return std::nullopt;
+    if (i == kStartField) return std::strtoull(field.c_str(), nullptr, 10);
+  }
+  return std::nullopt;
 }
 
 Result<void> send_signal(int pidfd, int signal) {

@@ -22,6 +22,10 @@ Result<pid_t> pid_of(int pidfd);
 // it has ended.
 std::optional<pid_t> pid_in_own_namespace(pid_t pid);
 
+// When our process `pid` was born, in clock ticks since the boot: with the pid, who it is. Empty
+// when it has ended (a zombie counts).
+std::optional<std::uint64_t> start_time_of(pid_t pid);
+
 // Sends `signal`. kGone when the process has already been reaped.
 Result<void> send_signal(int pidfd, int signal);
 

@@ -1,0 +1,106 @@
+// A command under injections: its tree, its probe and its history, from before the launch until
+// nothing of it is left. What a trial and `crashworthy inject` have in common.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "faults/injection_set.h"
+#include "harness/process/launcher.h"
+#include "results/history.h"
+
+namespace crashworthy {
+
+// Of a repetition: what the recorded trial did.
+struct Schedule {
+  // By injection, by firing: whom it strikes. Empty: as the rules choose.
+  std::vector<std::vector<std::vector<VictimRule>>> victims;
+  std::vector<std::size_t> order;  // Of the injections, as they fired.
+};
+
+// Who writes a history: whether that process still lives can be asked later.
+nlohmann::json harness_identity();
+
+// Derived from by what runs such a command. The destructor ends what is left of the tree and undoes
+// the injections. One thread uses it.
+class InjectedSubject : public SubjectView {
+ public:
+  ~InjectedSubject() override;
+  InjectedSubject(const InjectedSubject&) = delete;
+  InjectedSubject& operator=(const InjectedSubject&) = delete;
+
+ protected:
+  explicit InjectedSubject(int interrupt_fd) : interrupt_fd_(interrupt_fd) {}
+
+  // First: the history in `directory`, and the probe.
+  Result<void> open(const std::filesystem::path& directory);
+  // `plan_` says what the command is; what is wanted of its launch is added to it.
+  Result<void> arm(const std::vector<FaultSpec>& faults, const std::vector<Trigger>& triggers,
+                   std::uint64_t seed, bool disarmed, const Schedule& schedule);
+  Result<void> launch(const LaunchSpec& launch);
+  // Until the command's own process has ended, `deadline` has passed, or the user interrupts.
+  void supervise(std::int64_t deadline);
+  // Whatever is left of the tree ends; the last words of the probe are read.
+  void end_subject();
+  // `further`: ends that others saw than crashworthy-init.
+  void judge_injections(std::vector<ObservedEnd> further);
+
+  void phase(const char* name);
+  // A failure to write is kept in `failure_`.
+  void log(nlohmann::json event, bool synced = false,
+           std::optional<std::int64_t> time_ns = std::nullopt);
+  // The history says that this is the harness's failure, not the subject's.
+  Error give_up(Error error);
+  std::int64_t duration_ns() const { return (main_ended_ ? ended_ns_ : gone_ns_) - launched_ns_; }
+
+  // What else is waited for; its outputs, say.
+  virtual int output_fd() const { return -1; }
+  virtual void read_outputs() {}
+  // Every line of the history, before it is written.
+  virtual void on_event(const nlohmann::json&) {}
+
+  // SubjectView: what an injection may ask.
+  void refresh() override { refresh(false); }
+  const WorkerTracker& workers() const override { return tracker_; }
+  std::int32_t main_pid() const override { return main_pid_; }
+  std::int32_t supervisor_pid() const override { return main_pid_; }
+  Result<UniqueFd> open(std::int32_t pid) const override { return subject_->open_process(pid); }
+  std::vector<pid_t> host_pids() const override { return subject_->descendants(); }
+  Moment moment() const override;
+
+  LaunchPlan plan_;
+  InjectionSet injections_;
+  std::optional<HistoryWriter> history_;
+  std::optional<ProbeRing> ring_;
+  std::optional<Subject> subject_;
+  WorkerTracker tracker_;
+  std::vector<ProbeRecord> records_;
+  std::optional<Error> failure_;
+  std::string containment_;    // Level in force and why not a better one.
+  std::int32_t main_pid_ = 0;  // As the subject sees it.
+  std::int64_t launched_ns_ = 0;
+  std::int64_t ready_ns_ = 0;
+  std::int64_t first_output_ns_ = 0;
+  std::int64_t last_output_ns_ = 0;
+  std::int64_t ended_ns_ = 0;
+  WaitStatus main_status_;
+  bool main_ended_ = false;
+  bool timed_out_ = false;
+  bool interrupted_ = false;
+
+ private:
+  void refresh(bool final);
+  bool wait_for_events(std::int64_t until_ns);
+  void read_reports();
+
+  int interrupt_fd_;
+  std::vector<ObservedEnd> ends_;
+  std::int64_t gone_ns_ = 0;
+  bool childless_ = false;
+};
+
+}  // namespace crashworthy
