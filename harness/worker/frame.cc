@@ -126,7 +126,7 @@ void FrameArena::shrink(Frame& frame, std::size_t bytes) {
 
 void FrameArena::release(std::uint32_t region, std::uint64_t offset, std::uint64_t length) {
   // Before anybody else may take it. Should it fail, the memory waits for the next frame there.
-  if (length > kLargeFrame) {
+  if (length > kLargeFrame && owner_.is_here()) {  // Else it is no place of ours to empty.
     ::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                 static_cast<off_t>(region * region_bytes_ + offset), static_cast<off_t>(length));
   }

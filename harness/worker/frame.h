@@ -14,6 +14,7 @@
 
 #include "harness/os/result.h"
 #include "harness/os/shared_memory.h"
+#include "harness/worker/forked.h"
 
 namespace crashworthy {
 
@@ -107,6 +108,7 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   }
   void protect(const FrameRef& ref, int protection) const;
 
+  const Owner owner_;
   SharedMemory memory_;
   const std::size_t region_bytes_;
   std::mutex mutex_;                             // Guards `free_` and `free_banks_`.

@@ -1,6 +1,5 @@
 #include "harness/worker/pool.h"
 
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,9 +85,27 @@ PoolOptions completed(PoolOptions options) {
   return options;
 }
 
+// A forked child of a job that comes back from the job function, however, ends there: it is not to
+// become a second worker (or zygote, in the warm-up) in the place of its parent.
+class EndsCopies {
+ public:
+  EndsCopies() = default;
+  ~EndsCopies() {
+    if (!owner_.is_here()) ::_exit(0);
+  }
+  EndsCopies(const EndsCopies&) = delete;
+  EndsCopies& operator=(const EndsCopies&) = delete;
+
+ private:
+  const Owner owner_;
+};
+
 WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe probe) {
   WorkerSetup setup;
-  setup.function = std::move(function);
+  setup.function = [function = std::move(function)](const Job& job, const JobContext& context) {
+    const EndsCopies guard;
+    return function(job, context);
+  };
   setup.probe = probe;
   setup.warm_up = options.warm_up;
   setup.min_demand = static_cast<std::uint32_t>(options.min_demand);
@@ -136,12 +153,10 @@ Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& given, JobFunc
   const std::size_t region = frame_extent(options.output_bytes) + frame_extent(options.frame_bytes);
   auto frames = FrameArena::create(cells + 1, region, bank);
   if (!frames) return frames_error(frames.error(), cells + 1, region);
-  UniqueFd doorbell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!doorbell.valid()) {
-    return with_limit_hint(system_error("make the doorbell of a worker pool", errno));
-  }
+  auto doorbell = Doorbell::create();
+  if (!doorbell) return with_limit_hint(doorbell.error());
   auto pool = std::make_unique<WorkerPool>(options, make_setup(options, std::move(function), probe),
-                                           *std::move(memory), *frames, std::move(doorbell));
+                                           *std::move(memory), *frames, *std::move(doorbell));
   if (auto started = pool->boot(); !started) return with_limit_hint(started.error());
   return std::unique_ptr<Pool>(std::move(pool));
 }
@@ -163,6 +178,7 @@ Result<void> WorkerPool::check(const Job& job) const {
 }
 
 std::uint64_t WorkerPool::submit(Job job) {
+  CRASHWORTHY_CHECK(owner_.is_here());
   const auto good = check(job);
   CRASHWORTHY_CHECK(good.ok(), good.error().message);
   queue_.push_back(ledger_.add(std::move(job)));
@@ -184,6 +200,7 @@ void WorkerPool::close(Ledger::Closed closed) {
 }
 
 Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeout) {
+  CRASHWORTHY_CHECK(owner_.is_here());  // A forked copy has none of the pool's processes.
   const std::int64_t until = after(now_ns(), timeout);
   for (bool expired = false;; expired = now_ns() >= until) {
     if (!failure_) {
@@ -216,8 +233,7 @@ Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeo
 void WorkerPool::interrupt() {
   const int before = errno;  // Of whoever a signal has interrupted.
   interrupted_.store(true);
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t ignored = ::write(doorbell_.get(), &one, sizeof one);
+  doorbell_.ring();
   errno = before;
 }
 
@@ -486,7 +502,7 @@ void WorkerPool::wait_for_news(std::int64_t until_ns) {
 bool WorkerPool::looks_due() const { return !failure_ && now_ns() - looked_ns_ >= kLookNs; }
 
 void WorkerPool::look(std::int64_t until_ns) {
-  std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.get(), POLLIN, 0}};
+  std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.fd(), POLLIN, 0}};
   const auto sockets = zygotes_.sockets();
   for (std::size_t i = 0; i < sockets.size(); ++i) polls[1 + i] = {sockets[i], POLLIN, 0};
   until_ns = std::min(until_ns, next_deadline());
@@ -503,10 +519,7 @@ void WorkerPool::look(std::int64_t until_ns) {
     for (pollfd& poll : polls) poll.revents = 0;
   }
   wake_up(memory_.board().coordinator_sleeps);
-  if (polls[0].revents != 0) {
-    std::uint64_t rung = 0;
-    [[maybe_unused]] const ssize_t ignored = ::read(doorbell_.get(), &rung, sizeof rung);
-  }
+  if (polls[0].revents != 0) doorbell_.clear();
   collect();  // Before the deaths and the deadlines: what is finished is finished.
   look_for_the_dead();
   if (polls[1].revents != 0 || polls[2].revents != 0) take_reports();

@@ -42,7 +42,7 @@ std::int64_t add(std::int64_t time_ns, std::chrono::nanoseconds bound) {
 }  // namespace
 
 WorkerPool::WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory memory,
-                       std::shared_ptr<FrameArena> frames, UniqueFd doorbell)
+                       std::shared_ptr<FrameArena> frames, Doorbell doorbell)
     : options_(options),
       memory_(std::move(memory)),
       frames_(std::move(frames)),
@@ -55,6 +55,7 @@ WorkerPool::WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory
       places_(static_cast<std::size_t>(options.workers)),
       budget_(options.intensity, options.period.count()),
       zygotes_({[this] {
+                  doorbell_.stop_listening();
                   memory_.seal_all();
                   frames_->seal_all();
                   if (!setup_.warm_up) return;
@@ -68,13 +69,14 @@ WorkerPool::WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory
                 [this](std::uint32_t cell) { run_worker(setup_, cell); }}) {
   setup_.memory = &memory_;
   setup_.frames = frames_.get();
-  setup_.doorbell = doorbell_.get();
+  setup_.doorbell = &doorbell_;
   for (std::size_t i = 0; i < processes_.size(); ++i) {
     processes_[i].cell = static_cast<std::uint32_t>(i);
   }
 }
 
 WorkerPool::~WorkerPool() {
+  if (!owner_.is_here()) return;  // The pool is the other process's.
   memory_.board().closing.store(1);
   if (failure_) return;
   // Who has nothing to do ends by itself, and prints what its jobs have printed.
@@ -88,14 +90,8 @@ WorkerPool::~WorkerPool() {
     const std::int64_t left = std::max<std::int64_t>(until - now_ns(), 0);
     wait_for_end(process.pidfd.get(), static_cast<int>(left / 1'000'000));
   }
-  for (const Process& process : processes_) {
-    if (process.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
-  }
   // A frame may be let go of after this, but nobody writes to one any more.
-  for (const Process& process : processes_) {
-    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), -1);
-  }
+  end_all();
 }
 
 // ---- Starting ----
@@ -322,8 +318,16 @@ void WorkerPool::kill(Process& process) {
   process.state = State::kEnding;
   process.ending_ns = now_ns();
   guards_stale_ = true;
-  if (process.pidfd.valid()) [[maybe_unused]]
-    const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
+  send_kill(process);
+}
+
+// If we have given up the right to kill it since it was forked, its zygote has not.
+void WorkerPool::send_kill(const Process& process) {
+  if (!process.pidfd.valid()) return;
+  const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
+  if (!sent && sent.error().sys_errno == EPERM) {
+    zygotes_.kill_worker(process.zygote, process.cell, process.generation);
+  }
 }
 
 void WorkerPool::kill_for_nonsense(Process& process) {
@@ -339,7 +343,7 @@ void WorkerPool::on_zygote_death(std::uint32_t zygote) {
     if (!process.alive() || process.zygote != zygote) continue;
     if (process.pidfd.valid()) {
       process.orphaned = true;
-      [[maybe_unused]] const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+      send_kill(process);
     } else {
       process.state = State::kLimbo;
       process.takeover = Frame();
@@ -514,8 +518,7 @@ void WorkerPool::kill_hung(std::int64_t now) {
     if (hung_at(process) > now) continue;
     ++statistics_.hung;
     process.killed_ns = process.ending_ns = now;
-    if (process.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+    send_kill(process);
   }
 }
 
@@ -531,7 +534,12 @@ void WorkerPool::kill_untelling(std::int64_t now) {
   for (Process& process : processes_) {
     if (untold_at(process) > now) continue;
     process.ending_ns = now;
-    if (process.pidfd.valid() && has_ended(process.pidfd.get())) zygotes_.kill(process.zygote);
+    if (!process.pidfd.valid()) continue;
+    if (has_ended(process.pidfd.get())) {
+      zygotes_.kill(process.zygote);
+    } else {
+      send_kill(process);  // The zygote may have had no room for our word.
+    }
   }
 }
 
@@ -541,14 +549,16 @@ void WorkerPool::fail(Error error) {
   failure_ = with_limit_hint(std::move(error));
   for (auto& [serial, result] : early_) results_.push_back(std::move(result));
   early_.clear();
-  for (Process& process : processes_) {
-    if (process.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
-  }
+  end_all();
+}
+
+// The zygotes kill whom we may not. If one of them cannot be ended, neither can its workers.
+void WorkerPool::end_all() {
+  for (const Process& process : processes_) send_kill(process);
+  const bool all = zygotes_.end();
   for (const Process& process : processes_) {
-    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), -1);
+    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), all ? -1 : 0);
   }
-  zygotes_.end();
 }
 
 PoolStatistics WorkerPool::statistics() const { return statistics_; }

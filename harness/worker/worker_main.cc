@@ -60,8 +60,10 @@ class Worker {
   static void note_parent() { parent_ = ::getpid(); }
   static void end_with_parent() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    // It may have died before the line above: then no signal will ever come.
-    if (::getppid() != parent_) ::_exit(0);
+    // It may have died before the line above: then no signal will ever come. 0: it lives outside of
+    // our pid namespace, which a job has made.
+    const pid_t parent = ::getppid();
+    if (parent != parent_ && parent != 0) ::_exit(0);
   }
 
   void warm_up(const Job& job) {
@@ -140,6 +142,10 @@ class Worker {
         flush();
         break;
     }
+    leave();
+  }
+
+  [[noreturn]] static void leave() {
     std::fflush(nullptr);  // What jobs printed; the parent's own text was flushed before the fork.
     ::_exit(0);
   }
@@ -225,9 +231,9 @@ class Worker {
 
   void call_coordinator() {
     if (!must_call(memory_.board().coordinator_sleeps, last_call_)) return;
-    const std::uint64_t one = 1;
-    // Full means readable already.
-    [[maybe_unused]] const ssize_t ignored = ::write(setup_.doorbell, &one, sizeof one);
+    // A job has closed it. No job is being executed here, so this convicts nobody; the zygote
+    // tells.
+    if (!setup_.doorbell->ring_if_there()) leave();
   }
 
   // ---- Taking over ----

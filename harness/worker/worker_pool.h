@@ -19,6 +19,8 @@
 #include "harness/os/unique_fd.h"
 #include "harness/supervision/intensity.h"
 #include "harness/worker/cell.h"
+#include "harness/worker/doorbell.h"
+#include "harness/worker/forked.h"
 #include "harness/worker/ledger.h"
 #include "harness/worker/pool.h"
 #include "harness/worker/worker_main.h"
@@ -30,7 +32,7 @@ class WorkerPool final : public Pool {
  public:
   // No process exists before boot().
   WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory memory,
-             std::shared_ptr<FrameArena> frames, UniqueFd doorbell);
+             std::shared_ptr<FrameArena> frames, Doorbell doorbell);
   ~WorkerPool() override;
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -189,6 +191,7 @@ class WorkerPool final : public Pool {
   void leave_place(const Process& process);
   void check_orphans();
   void kill(Process& process);
+  void send_kill(const Process& process);
   void kill_for_nonsense(Process& process);
   void kill_hung(std::int64_t now);
   static std::int64_t untold_at(const Process& process);
@@ -204,6 +207,7 @@ class WorkerPool final : public Pool {
   Process* free_cell();
   void give_up();
   void fail(Error error);
+  void end_all();
 
   // pool_guard.cc: who watches whom.
   bool begun(const Process& process, const Held& held) const;
@@ -217,10 +221,11 @@ class WorkerPool final : public Pool {
   void assign_guards();
   bool look_for_the_dead();
 
+  const Owner owner_;
   const PoolOptions options_;
   CellMemory memory_;
   std::shared_ptr<FrameArena> frames_;
-  UniqueFd doorbell_;
+  Doorbell doorbell_;
   WorkerSetup setup_;  // Must stay where it is: the workers' copies refer to it.
   const Probe probe_;
   const bool guarding_;

@@ -16,6 +16,7 @@
 #include "harness/os/result.h"
 #include "harness/os/unique_fd.h"
 #include "harness/os/wait_status.h"
+#include "harness/worker/forked.h"
 
 namespace crashworthy {
 
@@ -53,7 +54,7 @@ struct ZygoteReport {
 };
 
 // The coordinator's hold on both. One thread uses it. The destructor ends them, and so all workers,
-// and waits until they are gone.
+// and waits until they are gone; in a forked copy of the coordinator it only closes descriptors.
 class Zygotes {
  public:
   static constexpr std::size_t kCount = 2;
@@ -63,8 +64,9 @@ class Zygotes {
   Zygotes(const Zygotes&) = delete;
   Zygotes& operator=(const Zygotes&) = delete;
 
-  // What the destructor does; afterwards there is no zygote.
-  void end();
+  // What the destructor does; afterwards there is no zygote. False when one is left that we may not
+  // kill: it was stopped, and is of a user that we are no more.
+  bool end();
 
   // Forks the first one, which forks the other. The caller must be single-threaded (kUsage
   // otherwise); kGone when the first one dies while it prepares itself, with how it died.
@@ -89,6 +91,8 @@ class Zygotes {
   void kill_silent(std::int64_t now_ns);
   // One that does not tell what it must know is killed, too.
   void kill(std::uint32_t zygote);
+  // Asks the zygote to kill its worker: for a coordinator that may not do so (any more) itself.
+  void kill_worker(std::uint32_t zygote, std::uint32_t cell, std::uint32_t generation);
   // When kill_silent() may have something to do.
   std::int64_t silent_at() const;
 
@@ -113,6 +117,7 @@ class Zygotes {
   void read(std::size_t index, std::vector<ZygoteReport>& reports);
   void bury(std::size_t index, std::vector<ZygoteReport>& reports);
 
+  const Owner owner_;
   ZygoteBody body_;
   std::array<Zygote, kCount> zygotes_;
   bool twin_refused_ = false;  // There was no room for a second one; not asked again for a while.
