@@ -83,10 +83,11 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   std::span<std::byte> view(const FrameRef& ref) const;
 
   // In a worker process: makes the whole arena read-only for it, or the pages of one frame
-  // writable, or read-only again. A bug if the kernel refuses.
+  // writable, or read-only again. False when the kernel refuses, which for the whole is a bug: a
+  // job has unmapped the frame, or filled the table of mappings.
   void seal_all();
-  void unseal(const FrameRef& ref) const;
-  void seal(const FrameRef& ref) const;
+  [[nodiscard]] bool unseal(const FrameRef& ref) const;
+  [[nodiscard]] bool seal(const FrameRef& ref) const;
   // After seal_all(): from now on the banks of this region are opened and closed by protection keys
   // (pkeys(7)), which takes no system call, but concerns the calling thread alone. Where there are
   // none, nothing changes.
@@ -106,7 +107,7 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   std::byte* at(std::uint32_t region, std::uint64_t offset) const {
     return memory_.data() + region * region_bytes_ + offset;
   }
-  void protect(const FrameRef& ref, int protection) const;
+  bool protect(const FrameRef& ref, int protection) const;
 
   const Owner owner_;
   SharedMemory memory_;

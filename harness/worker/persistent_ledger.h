@@ -160,6 +160,7 @@ class PersistentLedger {
   Result<void> load_records(std::uint64_t file_size);
   Result<void> append(const Key& key, std::int32_t outcome, std::string_view bytes);
   Result<void> sync_if_due();
+  Result<void> inspect();
   Result<void> sync();
   void remove_tail();
 

@@ -4,14 +4,17 @@
 #include <gmock/gmock.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <csignal>
 #include <fstream>
 #include <functional>
+#include <thread>
 
 #include "harness/os/pidfd.h"
 #include "harness/worker/isolated.h"
+#include "harness/worker/map.h"
 #include "harness/worker/pool_stress_test_util.h"
 
 namespace crashworthy {
@@ -292,6 +295,219 @@ TEST_F(PoolAbuse, AJobMayHaveAChildInAPidNamespaceOfItsOwn) {
   const std::string bytes = run(1).begin()->second.output.bytes;
   if (bytes == "refused") GTEST_SKIP() << "no new pid namespaces here";
   EXPECT_EQ(bytes, "42");
+}
+
+// ---- Other pools ----
+
+TEST_F(PoolAbuse, AJobCannotWriteToTheFramesOfAnotherPool) {
+  start([](const Job&, const JobContext&) { return JobOutput{}; });
+  const Frame frame = under->pool->allocate_frame(4096);
+  std::memset(frame.data(), 7, 4096);
+  PoolUnderTest second(options, [&](const Job&, const JobContext&) {
+    std::memset(frame.data(), 0xEE, 4096);
+    return JobOutput{};
+  });
+  second.pool->submit(job(1));
+  const auto came = second.pool->drain(20s);
+  ASSERT_TRUE(came);
+  ASSERT_EQ(came->size(), 1u);
+  EXPECT_EQ(came->front().outcome, JobOutcome::kPoisoned);
+  EXPECT_EQ(frame.data()[0], std::byte(7));
+  (void)run(10);
+}
+
+// ---- Ruined processes ----
+
+// Every second item ruins its process and returns; the others die in such a process only. None of
+// them is convicted, with or without spares.
+TEST_F(PoolAbuse, WhoIsRetriedAloneDoesNotSufferFromThoseBefore) {
+  options.workers = 2;
+  options.intensity = kUnlimited;
+  for (const int spares : {0, 1}) {
+    options.spares = spares;
+    options.take_over = spares > 0;
+    start([](const Job& given, const JobContext&) {
+      static bool ruined = false;
+      if (given.item % 2 == 1) ruined = true;
+      if (given.item % 2 == 0 && ruined) ::abort();
+      return JobOutput{};
+    });
+    for (const auto& [key, result] : run(100)) {
+      EXPECT_EQ(result.outcome, JobOutcome::kDone) << key.first << " spares " << spares;
+    }
+    EXPECT_GT(under->pool->statistics().worker_deaths, 0u);
+    under.reset();
+  }
+}
+
+// Items that unmap all frames and return cost nobody else his life or his name.
+TEST_F(PoolAbuse, AFrameThatCannotBeProtectedConvictsNobodyElse) {
+  options.workers = 2;
+  options.intensity = kUnlimited;
+  options.output_bytes = 4096;
+  for (const int batch : {1, 4}) {
+    options.max_demand = batch * 2;
+    options.batch = batch;
+    start([](const Job& given, const JobContext&) {
+      if (given.item % 10 != 3) return JobOutput{};
+      std::ifstream maps("/proc/self/maps");
+      for (std::string line; std::getline(maps, line);) {
+        if (line.find("crashworthy-frames") == std::string::npos) continue;
+        std::size_t begin = 0, end = 0;
+        if (std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) != 2) continue;
+        ::munmap(reinterpret_cast<void*>(begin), end - begin);
+      }
+      return JobOutput{};
+    });
+    for (std::uint64_t i = 0; i < 60; ++i) {
+      Job each = job(i);
+      each.output_bytes = 4096;
+      under->pool->submit(std::move(each));
+    }
+    Results results;
+    const auto error = finish(*under->pool, results);
+    EXPECT_FALSE(error) << error->message;
+    EXPECT_EQ(results.size(), 60u);
+    for (const auto& [key, result] : results) {
+      if (key.first % 10 == 3 && batch > 1) {
+        EXPECT_EQ(result.outcome, JobOutcome::kPoisoned) << key.first;
+      } else if (key.first % 10 != 3) {
+        EXPECT_EQ(result.outcome, JobOutcome::kDone) << key.first << " batch " << batch;
+      }
+    }
+    under.reset();
+  }
+}
+
+// A worker that is retired for a fresh one is no death.
+TEST_F(PoolAbuse, ARetiredWorkerIsNoDeath) {
+  options.workers = 2;
+  options.spares = 0;
+  start([](const Job& given, const JobContext&) {
+    if (given.item == 3) ::abort();
+    return JobOutput{};
+  });
+  for (int round = 0; round < 3; ++round) {
+    Results results = run(20);
+    const JobResult& poison = results.at({3, 0});
+    EXPECT_EQ(poison.outcome, JobOutcome::kPoisoned);
+    EXPECT_EQ(poison.attempts, 2u);
+    EXPECT_EQ(under->pool->statistics().worker_deaths, 2u * static_cast<unsigned>(round + 1));
+  }
+}
+
+TEST_F(PoolAbuse, SignalsOfAProcesssOwnDoingConvict) {
+  options.intensity = kUnlimited;
+  const std::array<int, 9> own{SIGSEGV, SIGABRT, SIGBUS,  SIGFPE, SIGILL,
+                               SIGTRAP, SIGSYS,  SIGXCPU, SIGXFSZ};
+  start([&own](const Job& given, const JobContext&) {
+    ::raise(own.at(given.item));
+    return JobOutput{};
+  });
+  for (const auto& [key, result] : run(own.size())) {
+    EXPECT_EQ(result.outcome, JobOutcome::kPoisoned) << own.at(key.first);
+  }
+}
+
+TEST_F(PoolAbuse, AReasonThatIsNoneIsNonsense) {
+  start([](const Job& given, const JobContext&) {
+    constexpr std::array<std::int64_t, 5> kReasons{0, -1, 99, 65536, std::int64_t{1} << 32};
+    JobOutput output;
+    output.failure = static_cast<FailureReason>(kReasons.at(given.item));
+    return output;
+  });
+  for (const auto& [key, result] : run(5)) {
+    EXPECT_EQ(result.outcome, JobOutcome::kPoisoned) << key.first;
+    EXPECT_EQ(result.output.failure, FailureReason::kPoison) << key.first;
+  }
+  EXPECT_GE(under->pool->statistics().nonsense, 10u);
+}
+
+// ---- Limits ----
+
+TEST_F(PoolAbuse, DurationsMayBeAsLongAsTheyCanBe) {
+  constexpr std::chrono::nanoseconds kMost = std::chrono::nanoseconds::max();
+  for (const auto deadline : {kMost, kMost / 2, kMost / 2 - 1s, kMost / 3}) {
+    options.deadline = options.heartbeat = options.period = options.spin = deadline;
+    start([](const Job& given, const JobContext& context) {
+      if (given.item == 3 && context.attempt == 1) ::raise(SIGKILL);
+      return JobOutput{};
+    });
+    (void)run(10);
+    EXPECT_EQ(under->pool->statistics().hung, 0u);
+    EXPECT_EQ(under->pool->statistics().worker_deaths, 1u);
+    under.reset();
+  }
+}
+
+TEST_F(PoolAbuse, ALimitOfFileSizesIsAnError) {
+  EXPECT_EQ(in_a_copy([&] {
+              const rlimit limit{4096, 4096};
+              if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 9;
+              const auto pool = make_worker_pool(
+                  options, [](const Job&, const JobContext&) { return JobOutput{}; }, Probe());
+              if (pool || pool.error().sys_errno != EFBIG) return 8;
+              sigset_t pending;
+              ::sigpending(&pending);
+              return ::sigismember(&pending, SIGXFSZ) == 0 ? 0 : 7;
+            }),
+            0);
+}
+
+// Nobody would ever be at work again: the caller is told.
+TEST_F(PoolAbuse, ResultsThatTakeAllRoomAreAnError) {
+  options.workers = 2;
+  options.output_bytes = 1 << 16;
+  options.frame_bytes = 0;
+  start([](const Job& given, const JobContext&) {
+    JobOutput output;
+    output.frame_bytes = given.output_bytes;
+    return output;
+  });
+  std::vector<Job> jobs;
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    jobs.push_back(job(i));
+    jobs.back().output_bytes = 1 << 16;
+  }
+  const auto mapped = map(*under->pool, jobs);
+  ASSERT_FALSE(mapped);
+  EXPECT_EQ(mapped.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(mapped.error().message, HasSubstr("room for the output"));
+  EXPECT_THAT(mapped.error().hint, HasSubstr("frame_bytes"));
+  EXPECT_THAT(mapped.error().hint, HasSubstr("stream()"));
+  // The frames of those that came are gone, so the others go on.
+  Results rest;
+  while (under->pool->in_flight() > 0) {
+    auto came = under->pool->wait(10s);
+    ASSERT_TRUE(came) << came.error().message;
+    ASSERT_FALSE(came->empty());
+  }
+  // A thread that lets go of a frame in time is enough.
+  for (const Job& each : jobs) under->pool->submit(each);
+  std::vector<JobResult> held;
+  while (held.size() < 2) {
+    auto came = under->pool->wait(10s);
+    ASSERT_TRUE(came);
+    std::move(came->begin(), came->end(), std::back_inserter(held));
+  }
+  std::thread frees([&held] {
+    ::usleep(300'000);
+    held.clear();
+  });
+  EXPECT_FALSE(under->pool->wait(10s).value().empty());
+  frees.join();
+  while (under->pool->in_flight() > 0) ASSERT_TRUE(under->pool->wait(10s));
+}
+
+TEST_F(PoolAbuse, ManyWorkersWithLongQueuesStart) {
+  options.workers = 256;
+  options.max_demand = 16;
+  const std::int64_t begin = now_ns();
+  start([](const Job&, const JobContext&) { return JobOutput{}; });
+  std::printf("started in %.0f ms\n", static_cast<double>(now_ns() - begin) / 1e6);
+  (void)run(1000);
+  EXPECT_EQ(under->pool->statistics().zygote_deaths, 0u);
+  EXPECT_EQ(under->pool->statistics().worker_deaths, 0u);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "harness/os/clock.h"
+#include "harness/os/file.h"
 #include "harness/os/pidfd.h"
 #include "harness/worker/zygote_main.h"
 #include "harness/worker/zygote_wire.h"
@@ -29,6 +30,7 @@ using Kind = ZygoteReport::Kind;
 constexpr std::int64_t kEndPatienceNs = 200'000'000;
 constexpr int kRefusedPatienceMs = 1000;  // More than a zygote gives its stopped twin.
 constexpr std::int64_t kSilenceNs = 1'000'000'000;
+constexpr std::int64_t kHungNs = 30'000'000'000;
 constexpr std::int64_t kPreparationNs = 60'000'000'000;  // The warm-up job is the user's.
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
@@ -361,7 +363,8 @@ Result<void> Zygotes::revive() {
 
 std::int64_t Zygotes::silent_at(const Zygote& zygote) {
   if (zygote.asked == 0) return kNever;
-  return zygote.asked_ns + (zygote.ready ? kSilenceNs : kPreparationNs);
+  if (!zygote.ready) return zygote.asked_ns + kPreparationNs;
+  return std::max(zygote.asked_ns, zygote.looked_ns) + kSilenceNs;
 }
 
 std::int64_t Zygotes::silent_at() const {
@@ -385,9 +388,22 @@ void Zygotes::kill_worker(std::uint32_t zygote, std::uint32_t cell, std::uint32_
 void Zygotes::kill_silent(std::int64_t now) {
   for (Zygote& zygote : zygotes_) {
     if (silent_at(zygote) > now) continue;
+    const auto index = static_cast<std::uint32_t>(&zygote - zygotes_.data());
+    if (zygote.ready && now - zygote.asked_ns < kHungNs && runs(index)) {
+      zygote.looked_ns = now;
+      continue;
+    }
     zygote.asked_ns = now;
-    kill(static_cast<std::uint32_t>(&zygote - zygotes_.data()));
+    kill(index);
   }
+}
+
+bool Zygotes::runs(std::uint32_t zygote) const {
+  const auto stat = read_file("/proc/" + std::to_string(zygotes_[zygote].pid) + "/stat");
+  const std::size_t name_end = stat ? stat->rfind(')') : std::string::npos;
+  if (name_end == std::string::npos || name_end + 2 >= stat->size()) return false;
+  const char state = (*stat)[name_end + 2];
+  return state != 'T' && state != 't';
 }
 
 }  // namespace crashworthy

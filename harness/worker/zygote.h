@@ -86,9 +86,11 @@ class Zygotes {
   void retry_twin() { twin_refused_ = false; }
   bool lacks_twin() const { return twin_refused_; }
 
-  // A zygote that does not answer for a second is taken for hung, and killed; one that prepares
-  // itself has a minute.
+  // A zygote that does not answer for a second is killed if it is stopped; it may be that the
+  // machine is busy, so another one has half a minute. One that prepares itself has a minute.
   void kill_silent(std::int64_t now_ns);
+  // False for one that is stopped, or of which nothing can be seen.
+  bool runs(std::uint32_t zygote) const;
   // One that does not tell what it must know is killed, too.
   void kill(std::uint32_t zygote);
   // Asks the zygote to kill its worker: for a coordinator that may not do so (any more) itself.
@@ -103,11 +105,12 @@ class Zygotes {
     UniqueFd socket;
     UniqueFd pidfd;
     pid_t pid = 0;
-    bool ours = false;          // Our child, to be reaped.
-    bool ready = false;         // It has prepared itself.
-    int workers = 0;            // Forked and not reaped, and asked for.
-    int asked = 0;              // Requests without an answer...
-    std::int64_t asked_ns = 0;  // ...the oldest of them, or the last answer.
+    bool ours = false;           // Our child, to be reaped.
+    bool ready = false;          // It has prepared itself.
+    int workers = 0;             // Forked and not reaped, and asked for.
+    int asked = 0;               // Requests without an answer...
+    std::int64_t asked_ns = 0;   // ...the oldest of them, or the last answer.
+    std::int64_t looked_ns = 0;  // When it was silent, and seen not to be stopped.
   };
 
   static std::int64_t silent_at(const Zygote& zygote);
