@@ -6,9 +6,30 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
+#include <ctime>
 #include <utility>
 
 namespace crashworthy {
+namespace {
+
+// 0 or an errno. Where the size of files is limited, the kernel would end us by SIGXFSZ.
+int resize(int fd, std::size_t size) {
+  sigset_t signal, before, pending;
+  ::sigemptyset(&signal);
+  ::sigaddset(&signal, SIGXFSZ);
+  ::sigpending(&pending);
+  ::pthread_sigmask(SIG_BLOCK, &signal, &before);
+  const int refused = ::ftruncate(fd, static_cast<off_t>(size)) == 0 ? 0 : errno;
+  const timespec at_once{};
+  if (refused == EFBIG && ::sigismember(&pending, SIGXFSZ) == 0) {
+    ::sigtimedwait(&signal, nullptr, &at_once);
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return refused;
+}
+
+}  // namespace
 
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept { *this = std::move(other); }
 
@@ -26,8 +47,10 @@ SharedMemory::~SharedMemory() {
 Result<SharedMemory> SharedMemory::create(const std::string& name, std::size_t size) {
   UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return system_error("create shared memory '" + name + "'", errno);
-  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
-    return system_error("size shared memory '" + name + "'", errno);
+  if (const int refused = resize(fd.get(), size); refused != 0) {
+    Error error = system_error("size shared memory '" + name + "'", refused);
+    if (refused == EFBIG) error.hint = "is the size of files limited (ulimit -f)?";
+    return error;
   }
   // Whoever holds the descriptor may write, but nobody may shrink it: a mapping beyond the end
   // would be our death.

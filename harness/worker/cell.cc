@@ -50,6 +50,13 @@ std::uint32_t checksum(std::size_t cell, std::uint64_t position, const Words& wo
   return high(sum) ^ low(sum);
 }
 
+// What no reader takes for one: a job may return any number as its reason.
+constexpr std::int16_t kNoReason = -1;
+
+bool is_reason(FailureReason reason) {
+  return failure_reason_name(reason) != std::string_view("unknown");
+}
+
 }  // namespace
 
 Result<CellMemory> CellMemory::create(std::size_t cells, std::size_t ring) {
@@ -183,7 +190,9 @@ void CellMemory::write_completion(std::size_t cell, std::uint64_t position,
   words[5] = completion.output_offset;
   words[7] = completion.generation;
   // 2^40 is more than any frame, 2^16 more than any payload.
-  words[6] = completion.frame_bytes << 16 | static_cast<std::uint16_t>(completion.failure);
+  const bool plain = !output.failure || is_reason(*output.failure);
+  const auto failure = plain ? static_cast<std::int16_t>(completion.failure) : kNoReason;
+  words[6] = completion.frame_bytes << 16 | static_cast<std::uint16_t>(failure);
   words[0] = pair(0, bytes.size() << 16 | message.size());
   if (bytes.size() + message.size() <= kCompletionInline) {
     auto* room = reinterpret_cast<char*>(&words[kCompletionWords]);
@@ -229,7 +238,10 @@ CellMemory::Found CellMemory::read_completion(std::size_t cell, std::uint64_t po
                 w[5],
                 w[6] >> 16};
   output.failure.reset();
-  if (completion.failure != 0) output.failure = static_cast<FailureReason>(completion.failure);
+  if (completion.failure != 0) {
+    output.failure = static_cast<FailureReason>(completion.failure);
+    if (!is_reason(*output.failure)) return Found::kNonsense;
+  }
   output.frame_bytes = completion.frame_bytes;
   return Found::kCompletion;
 }
@@ -251,15 +263,13 @@ bool CellMemory::has_gap(std::size_t cell, std::uint64_t position, std::size_t c
   return false;
 }
 
-void CellMemory::touch_all() const {
-  const auto touch = [](const void* first, std::size_t bytes) {
+void CellMemory::touch(std::size_t index) const {
+  const auto map = [](const void* first, std::size_t bytes) {
     const auto* byte = static_cast<const volatile std::byte*>(first);
     for (std::size_t i = 0; i < bytes; i += kPage) [[maybe_unused]] const std::byte read = byte[i];
   };
-  for (std::size_t index = 0; index < cells_; ++index) {
-    touch(&cell(index), sizeof(Cell));
-    touch(&desk(index), sizeof(Desk) + ring_ * sizeof(Record));
-  }
+  map(&cell(index), sizeof(Cell));
+  map(&desk(index), sizeof(Desk) + ring_ * sizeof(Record));
 }
 
 void CellMemory::seal_all() {

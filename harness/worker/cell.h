@@ -54,10 +54,13 @@ struct Order {
 };
 
 enum class CompletionKind : std::uint32_t {
-  kReady = 1,    // The process has warmed up, and its death will be noticed.
-  kJob = 2,      // The job of `position` in the orders of cell `source` was executed.
-  kActive = 3,   // It has taken kActivate, and takes nothing over any more.
-  kDeclined = 4  // It had begun to take over the job of `position`, and does not.
+  kReady = 1,     // The process has warmed up, and its death will be noticed.
+  kJob = 2,       // The job of `position` in the orders of cell `source` was executed.
+  kActive = 3,    // It has taken kActivate, and takes nothing over any more.
+  kDeclined = 4,  // It had begun to take over the job of `position`, and does not.
+  // A job has ruined the process, one of those whose results it holds back: nothing that comes of
+  // it counts any more.
+  kBroken = 5
 };
 
 struct Completion {
@@ -150,9 +153,9 @@ class CellMemory {
   // earlier one is not.
   bool has_gap(std::size_t cell, std::uint64_t position, std::size_t count) const;
 
-  // In a worker process: maps what it may have to read in a hurry, of every cell: its guard and
-  // lease, and the records of its orders.
-  void touch_all() const;
+  // In a worker process: maps what it may have to read in a hurry of a cell: its guard and lease,
+  // and the records of its orders.
+  void touch(std::size_t cell) const;
   // In a worker process: makes all of it read-only for it, but for its own cell. A bug if the
   // kernel refuses.
   void seal_all();

@@ -41,7 +41,7 @@ inline constexpr std::size_t kMaxPayload = std::size_t{16} * 1024;
 // own fault.
 struct JobOutput {
   std::string bytes;
-  std::optional<FailureReason> failure;
+  std::optional<FailureReason> failure;  // A number that is none of these is nonsense.
   // One line for people, when `failure` is set or the job is kLost; cut after 1024 bytes.
   std::string message;
   // How much of JobContext::output is filled, from its beginning. More than its size is a bug of

@@ -126,7 +126,7 @@ void FrameArena::shrink(Frame& frame, std::size_t bytes) {
 
 void FrameArena::release(std::uint32_t region, std::uint64_t offset, std::uint64_t length) {
   // Before anybody else may take it. Should it fail, the memory waits for the next frame there.
-  if (length > kLargeFrame) {
+  if (length > kLargeFrame && owner_.is_here()) {  // Else it is no place of ours to empty.
     ::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                 static_cast<off_t>(region * region_bytes_ + offset), static_cast<off_t>(length));
   }
@@ -166,27 +166,19 @@ void FrameArena::seal_all() {
   CRASHWORTHY_CHECK(refused == 0, errno);
 }
 
-void FrameArena::protect(const FrameRef& ref, int protection) const {
+bool FrameArena::protect(const FrameRef& ref, int protection) const {
   const std::span<std::byte> bytes = view(ref);
-  if (bytes.empty()) return;
-  const int refused = ::mprotect(bytes.data(), whole_pages(bytes.size()), protection);
-  CRASHWORTHY_CHECK(refused == 0, errno, ref.region, ref.offset, ref.bytes);
+  return bytes.empty() || ::mprotect(bytes.data(), whole_pages(bytes.size()), protection) == 0;
 }
 
-void FrameArena::unseal(const FrameRef& ref) const {
-  if (const auto key = key_of(ref)) {
-    ::pkey_set(*key, 0);
-  } else {
-    protect(ref, PROT_READ | PROT_WRITE);
-  }
+bool FrameArena::unseal(const FrameRef& ref) const {
+  if (const auto key = key_of(ref)) return ::pkey_set(*key, 0) == 0;
+  return protect(ref, PROT_READ | PROT_WRITE);
 }
 
-void FrameArena::seal(const FrameRef& ref) const {
-  if (const auto key = key_of(ref)) {
-    ::pkey_set(*key, PKEY_DISABLE_WRITE);
-  } else {
-    protect(ref, PROT_READ);
-  }
+bool FrameArena::seal(const FrameRef& ref) const {
+  if (const auto key = key_of(ref)) return ::pkey_set(*key, PKEY_DISABLE_WRITE) == 0;
+  return protect(ref, PROT_READ);
 }
 
 // ---- Protection keys ----

@@ -14,6 +14,7 @@
 
 #include "harness/os/result.h"
 #include "harness/os/shared_memory.h"
+#include "harness/worker/forked.h"
 
 namespace crashworthy {
 
@@ -82,10 +83,11 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   std::span<std::byte> view(const FrameRef& ref) const;
 
   // In a worker process: makes the whole arena read-only for it, or the pages of one frame
-  // writable, or read-only again. A bug if the kernel refuses.
+  // writable, or read-only again. False when the kernel refuses, which for the whole is a bug: a
+  // job has unmapped the frame, or filled the table of mappings.
   void seal_all();
-  void unseal(const FrameRef& ref) const;
-  void seal(const FrameRef& ref) const;
+  [[nodiscard]] bool unseal(const FrameRef& ref) const;
+  [[nodiscard]] bool seal(const FrameRef& ref) const;
   // After seal_all(): from now on the banks of this region are opened and closed by protection keys
   // (pkeys(7)), which takes no system call, but concerns the calling thread alone. Where there are
   // none, nothing changes.
@@ -105,8 +107,9 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   std::byte* at(std::uint32_t region, std::uint64_t offset) const {
     return memory_.data() + region * region_bytes_ + offset;
   }
-  void protect(const FrameRef& ref, int protection) const;
+  bool protect(const FrameRef& ref, int protection) const;
 
+  const Owner owner_;
   SharedMemory memory_;
   const std::size_t region_bytes_;
   std::mutex mutex_;                             // Guards `free_` and `free_banks_`.

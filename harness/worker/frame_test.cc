@@ -129,7 +129,7 @@ int death_by_writing(FrameArena& arena, const FrameRef& unsealed, std::byte* tar
   const pid_t pid = ::fork();
   if (pid == 0) {
     arena.seal_all();
-    arena.unseal(unsealed);
+    if (!arena.unseal(unsealed)) ::_exit(9);
     *static_cast<volatile std::byte*>(target) = std::byte{1};
     ::_exit(0);
   }
@@ -196,7 +196,7 @@ TEST(Frames, OnlyAnOpenBankCanBeWritten) {
   const auto poke = [](std::byte* target) { *static_cast<volatile std::byte*>(target) = {}; };
   const auto death = [&](const Frame& used, std::byte* target) {
     return death_with_keys(*arena, [&] {
-      arena->unseal(used.ref());
+      if (!arena->unseal(used.ref())) ::_exit(9);
       poke(target);
     });
   };
@@ -208,15 +208,15 @@ TEST(Frames, OnlyAnOpenBankCanBeWritten) {
   EXPECT_EQ(death(other, other.data()), 0);
   EXPECT_EQ(death(other, open.data()), SIGSEGV);
   const int after_sealing = death_with_keys(*arena, [&] {
-    arena->unseal(open.ref());
+    if (!arena->unseal(open.ref())) ::_exit(9);
     poke(open.data());
-    arena->seal(open.ref());
-    arena->unseal(shut.ref());
+    if (!arena->seal(open.ref())) ::_exit(9);
+    if (!arena->unseal(shut.ref())) ::_exit(9);
     poke(open.data());
   });
   EXPECT_EQ(after_sealing, SIGSEGV);
   const int in_a_thread = death_with_keys(*arena, [&] {
-    arena->unseal(open.ref());
+    if (!arena->unseal(open.ref())) ::_exit(9);
     std::thread([&] { poke(open.data()); }).join();
   });
   EXPECT_EQ(in_a_thread, 0) << "a thread that was started meanwhile";

@@ -147,6 +147,7 @@ Isolation::Isolation(std::vector<std::string> names, std::unique_ptr<Pool> pool)
     : names_(std::move(names)), pool_(std::move(pool)) {}
 
 Isolation::~Isolation() {
+  if (!owner_.is_here()) return;  // Whose threads wait here is the other process's matter.
   std::unique_lock lock(mutex_);
   end({ErrorKind::kGone, 0, "the isolation was ended while the call waited for its result", {}});
   pool_->interrupt();
@@ -155,6 +156,7 @@ Isolation::~Isolation() {
 
 Result<std::string> Isolation::run(std::string_view name, std::string_view bytes,
                                    std::chrono::nanoseconds deadline) {
+  CRASHWORTHY_CHECK(owner_.is_here());
   const auto found = std::find(names_.begin(), names_.end(), name);
   if (found == names_.end()) {
     std::string known;

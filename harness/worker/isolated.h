@@ -30,6 +30,7 @@
 
 #include "harness/os/result.h"
 #include "harness/worker/executor.h"
+#include "harness/worker/forked.h"
 
 namespace crashworthy {
 
@@ -110,6 +111,7 @@ class Isolation {
   void settle(const JobResult& result);
   void end(const Error& error);
 
+  const Owner owner_;
   const std::vector<std::string> names_;
   std::mutex mutex_;                      // Guards all below; the pool is the leader's alone.
   std::condition_variable returned_;      // A call, while the destructor waits.

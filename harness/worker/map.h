@@ -36,7 +36,9 @@ struct MapOptions {
 // disk on return, if the ledger's Sync is not kNone.
 //
 // A job that Executor::check() refuses is kUsage, before anything runs. Else it fails as stream()
-// does, whose sink is the way to have the results until then.
+// does, whose sink is the way to have the results until then. All results are kept until the last
+// one, with their frames: their outputs must have room in the pool (PoolOptions::frame_bytes), or
+// it fails with kUsage. Use stream() for more.
 //
 // One thread uses the executor meanwhile, this one; nothing may be in flight in it before (kUsage),
 // and nothing is afterwards, unless the executor itself has failed.
@@ -63,9 +65,11 @@ using ResultSink = std::function<Result<void>(JobResult)>;
 //   of all jobs before it;
 // - the error of `sink`, or of a commit: the sink gets nothing any more, results that
 //   still come are dropped and not committed, nor is the one whose commit failed;
-// - the error of the executor (kGone: no job runs any more): the sink, and the ledger, have what
-//   came until then; what was in flight has no result and is not committed. The message has the
-//   numbers. Every later call fails with that error, too.
+// - the error of the executor (kGone: no job runs any more; kUsage: none of a pool's has room for
+//   its output, since the frames of results, as those that wait for their turn, are held): the
+//   sink, and the ledger, have what came until then; what was in flight has no result and is not
+//   committed. The message has the numbers. Every later call fails with kGone, too; after such a
+//   kUsage wait() gives the results of what is still in flight, once frames are let go of.
 Result<void> stream(Executor& executor, const JobSource& source, const ResultSink& sink,
                     const MapOptions& options = {});
 

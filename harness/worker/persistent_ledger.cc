@@ -156,6 +156,7 @@ Result<void> PersistentLedger::commit(const Key& key, std::int32_t outcome,
                            std::to_string(kMaxBytes),
                        "write them to a file of their own, and commit its name");
   }
+  if (auto same = inspect(); !same) return same.error().with_context(context());
   const std::uint64_t before = end_;
   auto done = append(key, outcome, bytes);
   if (done) done = sync_if_due();
@@ -202,7 +203,24 @@ Result<void> PersistentLedger::sync_if_due() {
   return sync();
 }
 
+// Whether the file still is what we have made of it. Nobody else has it, but names can be removed,
+// and files cut, without asking.
+Result<void> PersistentLedger::inspect() {
+  struct stat info {};
+  if (::fstat(fd_.get(), &info) != 0) {
+    failure_ = system_error("inspect", errno);
+  } else if (info.st_nlink == 0) {
+    failure_ = Error{ErrorKind::kGone, 0, "somebody else has removed it", {}};
+  } else if (static_cast<std::uint64_t>(info.st_size) != end_) {
+    failure_ = corrupt_error("somebody else has changed its size");
+  } else {
+    return {};
+  }
+  return *failure_;
+}
+
 Result<void> PersistentLedger::sync() {
+  if (auto same = inspect(); !same) return same;
   if (::fdatasync(fd_.get()) != 0) {
     // The kernel may drop what it could not write and report success the next time: no second try.
     failure_ = system_error("sync", errno);
@@ -212,8 +230,10 @@ Result<void> PersistentLedger::sync() {
   return {};
 }
 
-// Removes what a failed commit left behind the last record.
+// Removes what a failed commit left behind the last record. Nothing, if the file ends before that.
 void PersistentLedger::remove_tail() {
+  struct stat info {};
+  if (::fstat(fd_.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) <= end_) return;
   if (::ftruncate(fd_.get(), static_cast<off_t>(end_)) != 0 && !failure_) {
     failure_ = system_error("remove half a record", errno);
   }

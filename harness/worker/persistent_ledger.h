@@ -103,8 +103,9 @@ class PersistentLedger {
   //
   // On failure (disk full, for one) nothing is committed, what was committed before stays, and the
   // file ends behind its last record, so that the commit may be tried again. Not so when a sync, or
-  // the removal of half a record, fails: nobody knows then what the disk holds, every later commit
-  // fails alike, and only the next open() tells whether this record is there.
+  // the removal of half a record, fails, or when somebody has removed the file or changed its size:
+  // nobody knows then what the disk holds, every later commit fails alike, and only the next open()
+  // tells whether this record is there.
   Result<void> commit(const Key& key, std::int32_t outcome, std::string_view bytes = {});
 
   // Waits until all that is committed is on the disk, whatever the Sync. Fails as commit() does.
@@ -160,6 +161,7 @@ class PersistentLedger {
   Result<void> load_records(std::uint64_t file_size);
   Result<void> append(const Key& key, std::int32_t outcome, std::string_view bytes);
   Result<void> sync_if_due();
+  Result<void> inspect();
   Result<void> sync();
   void remove_tail();
 

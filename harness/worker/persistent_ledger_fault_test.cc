@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <functional>
 #include <utility>
 
@@ -204,6 +205,32 @@ TEST_F(LedgerFault, AWriteInPiecesIsContinued) {
   EXPECT_EQ(kernel.writes, 2 + static_cast<int>(third_ + 6) / 7);
   EXPECT_EQ(kernel.truncates, 0);
   expect_three_after(std::move(ledger));
+}
+
+// What others do to the file while it is open is noticed, for good, before anything more counts.
+TEST_F(LedgerFault, AFileThatIsRemovedOrCutIsNoticed) {
+  const std::vector<std::pair<std::string, std::function<void()>>> deeds{
+      {"removed it", [&] { fs::remove(path_); }},
+      {"removed it",
+       [&] {
+         std::ofstream(directory_ / "other") << "x";
+         fs::rename(directory_ / "other", path_);
+       }},
+      {"changed its size", [&] { fs::resize_file(path_, 10); }},
+      {"changed its size", [&] { fs::resize_file(path_, 0); }}};
+  for (const bool flushes : {false, true}) {
+    for (const auto& [message, deed] : deeds) {
+      fs::remove(path_);
+      auto ledger = make(quick());
+      deed();
+      const std::uint64_t left = fs::exists(path_) ? fs::file_size(path_) : 0;
+      const auto done = flushes ? ledger.flush() : commit_third(ledger);
+      ASSERT_FALSE(done) << message;
+      EXPECT_THAT(done.error().message, HasSubstr(message));
+      EXPECT_FALSE(commit_third(ledger));
+      EXPECT_EQ(fs::exists(path_) ? fs::file_size(path_) : 0, left) << "was written to";
+    }
+  }
 }
 
 TEST_F(LedgerFault, AFullDiskCostsThatCommitOnly) {

@@ -1,6 +1,5 @@
 #include "harness/worker/pool.h"
 
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +25,9 @@ constexpr int kMaxWorkers = 256;
 constexpr std::size_t kResultsAtOnce = 64;  // That wait() returns without growing its list.
 // So long at most, results come one after the other without a look at deaths and deadlines.
 constexpr std::int64_t kLookNs = 5'000'000;
+// How long jobs may lack room, with nobody at work, and how often we look.
+constexpr std::int64_t kRoomPatienceNs = 2'000'000'000;
+constexpr std::int64_t kRoomLookNs = 5'000'000;
 constexpr std::size_t kMostBanked = std::size_t{4} << 20;  // See PoolOptions::protection_keys.
 constexpr std::size_t kMaxRoom = std::size_t{1} << 40;     // For frames, of one process.
 // Cells beyond those of the workers and spares, for processes that are being taken down.
@@ -83,12 +85,31 @@ Result<void> check_options(const PoolOptions& options) {
 PoolOptions completed(PoolOptions options) {
   if (options.min_demand < 0) options.min_demand = options.max_demand / 2;
   if (!options.restart) options.spares = 0;
+  options.spin = std::min<std::chrono::nanoseconds>(options.spin, std::chrono::seconds(1));
   return options;
 }
 
+// A forked child of a job that comes back from the job function, however, ends there: it is not to
+// become a second worker (or zygote, in the warm-up) in the place of its parent.
+class EndsCopies {
+ public:
+  EndsCopies() = default;
+  ~EndsCopies() {
+    if (!owner_.is_here()) ::_exit(0);
+  }
+  EndsCopies(const EndsCopies&) = delete;
+  EndsCopies& operator=(const EndsCopies&) = delete;
+
+ private:
+  const Owner owner_;
+};
+
 WorkerSetup make_setup(const PoolOptions& options, JobFunction function, Probe probe) {
   WorkerSetup setup;
-  setup.function = std::move(function);
+  setup.function = [function = std::move(function)](const Job& job, const JobContext& context) {
+    const EndsCopies guard;
+    return function(job, context);
+  };
   setup.probe = probe;
   setup.warm_up = options.warm_up;
   setup.min_demand = static_cast<std::uint32_t>(options.min_demand);
@@ -136,12 +157,10 @@ Result<std::unique_ptr<Pool>> make_worker_pool(const PoolOptions& given, JobFunc
   const std::size_t region = frame_extent(options.output_bytes) + frame_extent(options.frame_bytes);
   auto frames = FrameArena::create(cells + 1, region, bank);
   if (!frames) return frames_error(frames.error(), cells + 1, region);
-  UniqueFd doorbell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!doorbell.valid()) {
-    return with_limit_hint(system_error("make the doorbell of a worker pool", errno));
-  }
+  auto doorbell = Doorbell::create();
+  if (!doorbell) return with_limit_hint(doorbell.error());
   auto pool = std::make_unique<WorkerPool>(options, make_setup(options, std::move(function), probe),
-                                           *std::move(memory), *frames, std::move(doorbell));
+                                           *std::move(memory), *frames, *std::move(doorbell));
   if (auto started = pool->boot(); !started) return with_limit_hint(started.error());
   return std::unique_ptr<Pool>(std::move(pool));
 }
@@ -163,6 +182,7 @@ Result<void> WorkerPool::check(const Job& job) const {
 }
 
 std::uint64_t WorkerPool::submit(Job job) {
+  CRASHWORTHY_CHECK(owner_.is_here());
   const auto good = check(job);
   CRASHWORTHY_CHECK(good.ok(), good.error().message);
   queue_.push_back(ledger_.add(std::move(job)));
@@ -184,7 +204,9 @@ void WorkerPool::close(Ledger::Closed closed) {
 }
 
 Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeout) {
+  CRASHWORTHY_CHECK(owner_.is_here());  // A forked copy has none of the pool's processes.
   const std::int64_t until = after(now_ns(), timeout);
+  std::int64_t stuck_ns = 0;
   for (bool expired = false;; expired = now_ns() >= until) {
     if (!failure_) {
       collect();
@@ -194,8 +216,40 @@ Result<std::vector<JobResult>> WorkerPool::wait(std::chrono::milliseconds timeou
     if (!results_.empty()) return std::exchange(results_, {});
     if (failure_) return *failure_;
     if (interrupted_.exchange(false) || expired) return std::vector<JobResult>();
-    wait_for_news(until);
+    if (!lacks_room()) {
+      stuck_ns = 0;
+      wait_for_news(until);
+      continue;
+    }
+    // Nobody tells when a thread of the caller's lets go of a frame.
+    const std::int64_t now = now_ns();
+    if (stuck_ns == 0) stuck_ns = now;
+    if (now - stuck_ns >= kRoomPatienceNs) return room_error();
+    wait_for_news(std::min(until, now + kRoomLookNs));
   }
+}
+
+// Whether nobody executes anything, and what is queued has no room for its output, which the frames
+// of results take. Asked after dispatch().
+bool WorkerPool::lacks_room() const {
+  if (queue_.empty() && alone_queue_.empty()) return false;
+  bool idle = false;
+  for (const Process& process : processes_) {
+    if (process.state == State::kFree || process.state == State::kSpare) continue;
+    if (!has_room(process) || !process.held.empty()) return false;
+    idle = true;
+  }
+  return idle;
+}
+
+Error WorkerPool::room_error() const {
+  return usage_error(
+      "no job can be executed: there is no room for the output of the " +
+          std::to_string(queue_.size() + alone_queue_.size()) +
+          " that are queued, for the frames of results that came before are still held",
+      "let go of each result when it has been used, as the sink of stream() can, or give each "
+      "worker more room than PoolOptions::frame_bytes of " +
+          std::to_string(options_.frame_bytes));
 }
 
 Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeout) {
@@ -216,8 +270,7 @@ Result<std::vector<JobResult>> WorkerPool::drain(std::chrono::milliseconds timeo
 void WorkerPool::interrupt() {
   const int before = errno;  // Of whoever a signal has interrupted.
   interrupted_.store(true);
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t ignored = ::write(doorbell_.get(), &one, sizeof one);
+  doorbell_.ring();
   errno = before;
 }
 
@@ -230,15 +283,15 @@ bool WorkerPool::has_room(const Process& process) const {
          !ledger_.alone(process.held.front().ticket);
 }
 
-// Suspects go first, to empty workers only; while one waits for a worker, none is kept busy by
-// others, or it might wait for ever. A job without room for its output holds nobody up: those
-// behind it may be the ones whose results let go of the room.
+// Suspects go first, to workers only that have executed nothing yet; while one waits for a worker
+// to be retired, none is kept busy by others, or it might wait for ever. A job without room for its
+// output holds nobody up: those behind it may be the ones whose results let go of the room.
 void WorkerPool::dispatch() {
   std::size_t without_room = 0;  // Of those at the head of the queue.
   while (!failure_) {
     if (!alone_queue_.empty()) {
       const Offer offered = offer(alone_queue_.front());
-      if (offered == Offer::kNoWorker) return;
+      if (offered == Offer::kNoWorker && !unused_one_comes()) return;
       if (offered == Offer::kTaken) {
         alone_queue_.pop_front();
         continue;
@@ -255,11 +308,35 @@ void WorkerPool::dispatch() {
   }
 }
 
+// Whether a worker that has executed nothing is on its way, or begins to be: an idle one is retired
+// for it. One at a time, for there may be no room for more processes now.
+bool WorkerPool::unused_one_comes() {
+  if (replacing_) return true;
+  Process* idle = nullptr;
+  bool vacant = false;
+  for (const Place& place : places_) {
+    if (!place.cell) {
+      vacant = true;
+      continue;
+    }
+    Process& process = processes_[*place.cell];
+    if (process.state == State::kActive && !process.settled && !process.used) return true;
+    if (has_room(process) && process.held.empty()) idle = &process;
+  }
+  const auto starts = [](const Process& process) { return process.state == State::kStarting; };
+  if (vacant && (refill_at_ns_ == 0 || std::any_of(processes_.begin(), processes_.end(), starts))) {
+    return true;
+  }
+  if (idle == nullptr) return false;
+  retire(*idle);
+  return true;
+}
+
 // To the worker that holds the least; if it has no room for the output, to any other.
 WorkerPool::Offer WorkerPool::offer(Ticket ticket) {
   const bool alone = ledger_.alone(ticket);
   const auto may_take = [&](const Process& process) {
-    return has_room(process) && (!alone || process.held.empty());
+    return has_room(process) && (!alone || !process.used);
   };
   Process* best = nullptr;
   for (const Place& place : places_) {
@@ -303,6 +380,7 @@ bool WorkerPool::hand_out(Process& process, Ticket ticket) {
                     job.part,
                     output.ref().offset,
                     job.output_bytes};
+  process.used = true;
   process.held.push_back({position, ticket, std::move(output), process.cell, process.generation});
   order(process, given, job.arguments);
   return true;
@@ -365,6 +443,8 @@ void WorkerPool::take_completion(Process& process, const Completion& completion,
       return;
     case CompletionKind::kJob:
       return take_result(process, completion, std::move(output));
+    case CompletionKind::kBroken:
+      break;
     case CompletionKind::kDeclined:
       for (auto held = process.held.begin(); held != process.held.end(); ++held) {
         if (!is_of(*held, completion)) continue;
@@ -397,6 +477,7 @@ void WorkerPool::take_result(Process& process, const Completion& completion, Job
   }
   if (!own) {
     process.heir_of = completion.source;
+    process.used = true;
     filled = std::exchange(process.takeover, Frame());
   }
   const auto find = [&completion](Process& holder) {
@@ -486,7 +567,7 @@ void WorkerPool::wait_for_news(std::int64_t until_ns) {
 bool WorkerPool::looks_due() const { return !failure_ && now_ns() - looked_ns_ >= kLookNs; }
 
 void WorkerPool::look(std::int64_t until_ns) {
-  std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.get(), POLLIN, 0}};
+  std::array<pollfd, 1 + Zygotes::kCount> polls{pollfd{doorbell_.fd(), POLLIN, 0}};
   const auto sockets = zygotes_.sockets();
   for (std::size_t i = 0; i < sockets.size(); ++i) polls[1 + i] = {sockets[i], POLLIN, 0};
   until_ns = std::min(until_ns, next_deadline());
@@ -503,10 +584,7 @@ void WorkerPool::look(std::int64_t until_ns) {
     for (pollfd& poll : polls) poll.revents = 0;
   }
   wake_up(memory_.board().coordinator_sleeps);
-  if (polls[0].revents != 0) {
-    std::uint64_t rung = 0;
-    [[maybe_unused]] const ssize_t ignored = ::read(doorbell_.get(), &rung, sizeof rung);
-  }
+  if (polls[0].revents != 0) doorbell_.clear();
   collect();  // Before the deaths and the deadlines: what is finished is finished.
   look_for_the_dead();
   if (polls[1].revents != 0 || polls[2].revents != 0) take_reports();

@@ -115,9 +115,14 @@ inline constexpr std::uint32_t kSpareWorker = 0xFFFFFFFF;
 // themselves. Once no job can run any more (no worker is left, too many deaths, no zygote) wait()
 // returns the results it still has and then, for ever, the error; in_flight() counts what never
 // came back.
+//
+// wait() fails with kUsage, but not for ever, when it has found for two seconds that nobody is at
+// work and no job has room for its output, because the caller holds the frames of results. The jobs
+// stay queued, and go on once frames are let go of.
 class Pool : public Executor {
  public:
-  // wait() for everything that is in flight, at most `timeout`; what came until then.
+  // wait() for everything that is in flight, at most `timeout`; what came until then, if anything
+  // did. It keeps all frames meanwhile: all outputs must have room (PoolOptions::frame_bytes).
   virtual Result<std::vector<JobResult>> drain(std::chrono::milliseconds timeout) = 0;
 
   // Makes the present wait() or drain() return soon with what has come, or the next one if there is

@@ -79,7 +79,7 @@ class PoolBooks {
     WorkerSetup setup;
     setup.max_take_over = kMaxDeaths;
     pool_ = std::make_unique<WorkerPool>(options, setup, CellMemory::create(kCells, 8).value(),
-                                         FrameArena::create(kCells + 1, 4096).value(), UniqueFd());
+                                         FrameArena::create(kCells + 1, 4096).value(), Doorbell());
     for (int i = 0; i < setting.workers + setting.spares; ++i) fork(static_cast<std::uint32_t>(i));
     settle();
     for (int i = 0; i < setting.jobs; ++i)

@@ -76,6 +76,7 @@ void WorkerPool::hand_over(Process& heir, Process& dead, Held held) {
 
 void WorkerPool::pass(Process& heir, Held held) {
   heir.heir_of = held.source;
+  heir.used = true;
   ledger_.take_back(held.ticket, false);
   ledger_.lend(held.ticket, {heir.cell, heir.generation, held.position});
   held.output = Frame();  // The heir has its own.

@@ -19,6 +19,10 @@ bool self_inflicted(WaitStatus status) {
     case SIGBUS:
     case SIGFPE:
     case SIGILL:
+    case SIGTRAP:
+    case SIGSYS:
+    case SIGXCPU:
+    case SIGXFSZ:
       return true;
     default:
       return false;

@@ -3,8 +3,11 @@
 #include <cerrno>
 #include <csignal>
 #include <limits>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
@@ -28,10 +31,14 @@ constexpr std::chrono::seconds kBeginPatience{1};
 // How long a process without a job may take at least to become active, and to start.
 constexpr std::int64_t kSettlingNs = 1'000'000'000;
 constexpr std::int64_t kStartingNs = 10'000'000'000;
+// More at once would only keep each other, and their zygotes, from the CPUs.
+constexpr std::size_t kStartsAtOnce = 8;
 // When a failed fork is tried again.
 constexpr std::int64_t kRefillNs = 500'000'000;
 // How long a zygote may take to tell of a process that has been killed.
 constexpr std::int64_t kTellingNs = 1'000'000'000;
+// So many of these for one that is not stopped: the machine may be busy.
+constexpr int kMostUntold = 30;
 
 // Never, if the bound is 0 or far away.
 std::int64_t add(std::int64_t time_ns, std::chrono::nanoseconds bound) {
@@ -42,7 +49,7 @@ std::int64_t add(std::int64_t time_ns, std::chrono::nanoseconds bound) {
 }  // namespace
 
 WorkerPool::WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory memory,
-                       std::shared_ptr<FrameArena> frames, UniqueFd doorbell)
+                       std::shared_ptr<FrameArena> frames, Doorbell doorbell)
     : options_(options),
       memory_(std::move(memory)),
       frames_(std::move(frames)),
@@ -55,6 +62,8 @@ WorkerPool::WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory
       places_(static_cast<std::size_t>(options.workers)),
       budget_(options.intensity, options.period.count()),
       zygotes_({[this] {
+                  doorbell_.stop_listening();
+                  seal_other_pools();
                   memory_.seal_all();
                   frames_->seal_all();
                   if (!setup_.warm_up) return;
@@ -68,13 +77,16 @@ WorkerPool::WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory
                 [this](std::uint32_t cell) { run_worker(setup_, cell); }}) {
   setup_.memory = &memory_;
   setup_.frames = frames_.get();
-  setup_.doorbell = doorbell_.get();
+  setup_.doorbell = &doorbell_;
   for (std::size_t i = 0; i < processes_.size(); ++i) {
     processes_[i].cell = static_cast<std::uint32_t>(i);
   }
+  enlist();
 }
 
 WorkerPool::~WorkerPool() {
+  if (!owner_.is_here()) return;  // The pool is the other process's.
+  strike();
   memory_.board().closing.store(1);
   if (failure_) return;
   // Who has nothing to do ends by itself, and prints what its jobs have printed.
@@ -88,13 +100,52 @@ WorkerPool::~WorkerPool() {
     const std::int64_t left = std::max<std::int64_t>(until - now_ns(), 0);
     wait_for_end(process.pidfd.get(), static_cast<int>(left / 1'000'000));
   }
-  for (const Process& process : processes_) {
-    if (process.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
-  }
   // A frame may be let go of after this, but nobody writes to one any more.
-  for (const Process& process : processes_) {
-    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), -1);
+  end_all();
+}
+
+// ---- Other pools ----
+
+namespace {
+
+// The pools of this process, and all arenas, which may outlive theirs: none of them is the affair
+// of another one's jobs.
+struct All {
+  std::mutex mutex;
+  std::vector<WorkerPool*> pools;
+  std::vector<std::weak_ptr<FrameArena>> arenas;
+};
+
+All& all() {
+  static All* const all = new All;  // Never destroyed: pools may be static, too.
+  return *all;
+}
+
+}  // namespace
+
+void WorkerPool::enlist() {
+  const std::lock_guard lock(all().mutex);
+  auto& arenas = all().arenas;
+  std::erase_if(arenas, [](const auto& arena) { return arena.expired(); });
+  arenas.push_back(frames_);
+  all().pools.push_back(this);
+}
+
+void WorkerPool::strike() {
+  const std::lock_guard lock(all().mutex);
+  std::erase(all().pools, this);
+}
+
+// In our first zygote.
+void WorkerPool::seal_other_pools() {
+  for (WorkerPool* pool : all().pools) {
+    if (pool == this) continue;
+    pool->doorbell_ = Doorbell();
+    pool->memory_.seal_all();
+  }
+  for (const auto& each : all().arenas) {
+    const auto arena = each.lock();
+    if (arena != nullptr && arena != frames_) arena->seal_all();
   }
 }
 
@@ -102,26 +153,39 @@ WorkerPool::~WorkerPool() {
 
 Result<void> WorkerPool::boot() {
   if (auto booted = zygotes_.boot(); !booted) return booted.error();
-  for (std::size_t i = 0; i < places_.size() + static_cast<std::size_t>(options_.spares); ++i) {
-    if (auto started = start_process(); !started) return started.error();
-  }
-  const auto starting = [](const Process& process) {
+  const auto settling = [](const Process& process) {
     return process.state == State::kStarting ||
            (process.state == State::kActive && !process.settled);
   };
-  while (!failure_ && std::any_of(processes_.begin(), processes_.end(), starting)) {
+  std::size_t missing = wanted();
+  while (!failure_ &&
+         (missing > 0 || std::any_of(processes_.begin(), processes_.end(), settling))) {
+    for (; missing > 0 && starting() < kStartsAtOnce; --missing) {
+      if (auto started = start_process(); !started) return started.error();
+    }
     if (!collect()) wait_for_news(kNever);
     if (unready_deaths_ > 0 && !failure_) {
       return Error{ErrorKind::kGone, 0, "a worker " + last_death_ + " before it was ready",
                    "every worker executes the warm-up job: does it work by itself?"};
     }
   }
+  booted_ = true;
   if (failure_) return *failure_;
   if (std::all_of(places_.begin(), places_.end(), [](const Place& place) { return !place.cell; })) {
     return Error{ErrorKind::kSystem, 0, "no worker of the pool could be started",
                  "is there room for processes and descriptors (ulimit -u, ulimit -n)?"};
   }
   return {};
+}
+
+std::size_t WorkerPool::wanted() const {
+  return places_.size() + static_cast<std::size_t>(options_.spares);
+}
+
+std::size_t WorkerPool::starting() const {
+  return static_cast<std::size_t>(
+      std::count_if(processes_.begin(), processes_.end(),
+                    [](const Process& process) { return process.state == State::kStarting; }));
 }
 
 WorkerPool::Process* WorkerPool::free_cell() {
@@ -160,17 +224,18 @@ Result<void> WorkerPool::start_process() {
   return {};
 }
 
-// Asks for what is missing of workers and spares.
+// Asks for what is missing of workers and spares, some at a time; when they are there this is
+// called again.
 void WorkerPool::refill() {
-  if (!options_.restart || failure_ || now_ns() < refill_at_ns_) return;
+  if (!options_.restart || !booted_ || failure_ || now_ns() < refill_at_ns_) return;
   refill_at_ns_ = 0;
   std::size_t there = 0;
   for (const Process& process : processes_) {
     there += process.state == State::kStarting || process.state == State::kSpare ||
              process.state == State::kActive;
   }
-  const std::size_t wanted = places_.size() + static_cast<std::size_t>(options_.spares);
-  for (; there < wanted && free_cell() != nullptr; ++there) {
+  std::size_t starts = starting();
+  for (; there < wanted() && starts < kStartsAtOnce && free_cell() != nullptr; ++there, ++starts) {
     if (auto started = start_process(); !started) {
       return refill_later();
     }
@@ -238,6 +303,7 @@ void WorkerPool::on_started(Process& process, ZygoteReport& report) {
 void WorkerPool::become_spare(Process& process) {
   if (process.state != State::kStarting || !process.ready || process.pid == 0) return;
   process.state = State::kSpare;
+  replacing_ = false;
   guards_stale_ = true;
   fill_places();
   assign_guards();
@@ -322,8 +388,30 @@ void WorkerPool::kill(Process& process) {
   process.state = State::kEnding;
   process.ending_ns = now_ns();
   guards_stale_ = true;
-  if (process.pidfd.valid()) [[maybe_unused]]
-    const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
+  send_kill(process);
+}
+
+// Ends a worker that holds nothing.
+void WorkerPool::retire(Process& process) {
+  forbid_take_over(memory_.desk(process.cell).card.generation);
+  process.retired = true;
+  process.state = State::kEnding;
+  process.ending_ns = now_ns();
+  order(process, {OrderKind::kEnd}, {});
+  leave_place(process);
+  replacing_ = true;
+  guards_stale_ = true;
+  fill_places();
+  assign_guards();
+}
+
+// If we have given up the right to kill it since it was forked, its zygote has not.
+void WorkerPool::send_kill(const Process& process) {
+  if (!process.pidfd.valid()) return;
+  const auto sent = send_signal(process.pidfd.get(), SIGKILL);  // Gone already is as good.
+  if (!sent && sent.error().sys_errno == EPERM) {
+    zygotes_.kill_worker(process.zygote, process.cell, process.generation);
+  }
 }
 
 void WorkerPool::kill_for_nonsense(Process& process) {
@@ -339,7 +427,7 @@ void WorkerPool::on_zygote_death(std::uint32_t zygote) {
     if (!process.alive() || process.zygote != zygote) continue;
     if (process.pidfd.valid()) {
       process.orphaned = true;
-      [[maybe_unused]] const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+      send_kill(process);
     } else {
       process.state = State::kLimbo;
       process.takeover = Frame();
@@ -382,11 +470,13 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
   forbid_take_over(memory_.desk(process.cell).card.generation);
   collect();  // What it, or an heir, finished is finished.
   if (failure_) return;
-  ++statistics_.worker_deaths;
-  if (!process.ready) ++unready_deaths_;
-  last_death_ = (status.signalled() ? "was " : "") + status.describe();
-  if (const auto unit = executed_by(process)) {
-    last_death_ += " while it executed " + job_name(unit->item, unit->part);
+  if (!process.retired) {
+    ++statistics_.worker_deaths;
+    if (!process.ready) ++unready_deaths_;
+    last_death_ = (status.signalled() ? "was " : "") + status.describe();
+    if (const auto unit = executed_by(process)) {
+      last_death_ += " while it executed " + job_name(unit->item, unit->part);
+    }
   }
   tell_of_death(process, status);
   const bool of_its_job = settle_held(process, status);
@@ -398,7 +488,8 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
   process.takeover = Frame();
   guards_stale_ = true;
   refill_at_ns_ = 0;
-  if (options_.restart && !of_its_job && !budget_.spend(now_ns())) return give_up();
+  const bool counts = !of_its_job && !process.retired;
+  if (options_.restart && counts && !budget_.spend(now_ns())) return give_up();
   if (options_.restart) {
     fill_places();
     assign_guards();
@@ -479,13 +570,12 @@ std::int64_t WorkerPool::hung_at(Process& process) const {
 // before it could do what it does without any job. What it takes over meanwhile has its own time.
 std::int64_t WorkerPool::stuck_at(const Process& process) const {
   if (options_.deadline.count() == 0) return kNever;
-  const std::int64_t bound = options_.deadline.count();
-  if (process.state == State::kActive && !process.settled) {
-    return process.progress_ns + std::max(2 * bound, kSettlingNs);
-  }
-  if (process.state == State::kStarting && process.pid != 0) {
-    return process.progress_ns + std::max(2 * bound, kStartingNs);
-  }
+  const std::int64_t bound = std::min(options_.deadline.count(), kNever / 2);
+  const auto within = [&](std::int64_t least) {
+    return add(process.progress_ns, std::chrono::nanoseconds(std::max(2 * bound, least)));
+  };
+  if (process.state == State::kActive && !process.settled) return within(kSettlingNs);
+  if (process.state == State::kStarting && process.pid != 0) return within(kStartingNs);
   return kNever;
 }
 
@@ -514,8 +604,7 @@ void WorkerPool::kill_hung(std::int64_t now) {
     if (hung_at(process) > now) continue;
     ++statistics_.hung;
     process.killed_ns = process.ending_ns = now;
-    if (process.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
+    send_kill(process);
   }
 }
 
@@ -531,7 +620,14 @@ void WorkerPool::kill_untelling(std::int64_t now) {
   for (Process& process : processes_) {
     if (untold_at(process) > now) continue;
     process.ending_ns = now;
-    if (process.pidfd.valid() && has_ended(process.pidfd.get())) zygotes_.kill(process.zygote);
+    if (!process.pidfd.valid()) continue;
+    if (has_ended(process.pidfd.get())) {
+      if (++process.untold >= kMostUntold || !zygotes_.runs(process.zygote)) {
+        zygotes_.kill(process.zygote);
+      }
+    } else {
+      send_kill(process);  // The zygote may have had no room for our word.
+    }
   }
 }
 
@@ -541,14 +637,16 @@ void WorkerPool::fail(Error error) {
   failure_ = with_limit_hint(std::move(error));
   for (auto& [serial, result] : early_) results_.push_back(std::move(result));
   early_.clear();
-  for (Process& process : processes_) {
-    if (process.pidfd.valid()) [[maybe_unused]]
-      const auto sent = send_signal(process.pidfd.get(), SIGKILL);
-  }
+  end_all();
+}
+
+// The zygotes kill whom we may not. If one of them cannot be ended, neither can its workers.
+void WorkerPool::end_all() {
+  for (const Process& process : processes_) send_kill(process);
+  const bool all = zygotes_.end();
   for (const Process& process : processes_) {
-    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), -1);
+    if (process.pidfd.valid()) wait_for_end(process.pidfd.get(), all ? -1 : 0);
   }
-  zygotes_.end();
 }
 
 PoolStatistics WorkerPool::statistics() const { return statistics_; }

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "harness/os/check.h"
@@ -43,7 +45,7 @@ class Worker {
     memory_.unseal(number_);
     if (setup_.protection_keys) setup_.frames->use_keys(region_of(number_));
     if (setup_.warm_up) warm_up(*setup_.warm_up);
-    memory_.touch_all();
+    memory_.touch(number_);
     take_guard(cell_);
     publish({CompletionKind::kReady}, {});
     call_coordinator();
@@ -60,18 +62,22 @@ class Worker {
   static void note_parent() { parent_ = ::getpid(); }
   static void end_with_parent() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    // It may have died before the line above: then no signal will ever come.
-    if (::getppid() != parent_) ::_exit(0);
+    // It may have died before the line above: then no signal will ever come. 0: it lives outside of
+    // our pid namespace, which a job has made.
+    const pid_t parent = ::getppid();
+    if (parent != parent_ && parent != 0) ::_exit(0);
   }
 
   void warm_up(const Job& job) {
     if (job.output_bytes > desk_.card.takeover_bytes.load()) return;
     const FrameRef frame = own_frame(job.output_bytes);
-    setup_.frames->unseal(frame);
+    bool opened = setup_.frames->unseal(frame);
+    CRASHWORTHY_CHECK(opened, errno);
     JobContext context = context_of({0, 0}, 0, frame);
     context.heartbeats = nullptr;
     [[maybe_unused]] const JobOutput dropped = setup_.function(job, context);
-    setup_.frames->seal(frame);
+    opened = !setup_.frames->seal(frame);
+    CRASHWORTHY_CHECK(!opened, errno);
   }
 
   // Reserved for the warm-up, and for what is taken over.
@@ -98,9 +104,10 @@ class Worker {
     std::size_t count = 0;
     waits[count++] = {&desk_.signal, signal};
     if (who_.incarnation == 0) {
-      for (const auto& entry : desk_.guarded) {
-        const std::uint64_t guarded = entry.load(std::memory_order_acquire);
+      for (std::size_t i = 0; i < desk_.guarded.size(); ++i) {
+        const std::uint64_t guarded = desk_.guarded[i].load(std::memory_order_acquire);
         if (guarded == 0 || was_taken_over(guarded)) continue;
+        if (std::exchange(touched_[i], guarded) != guarded) memory_.touch(guarded_cell(guarded));
         const auto& word = guard_word(memory_.cell(guarded_cell(guarded)));
         const std::uint32_t now = word.load(std::memory_order_seq_cst);
         if (owner_is_dead(now)) return take_over(guarded);
@@ -130,16 +137,22 @@ class Worker {
         publish({CompletionKind::kActive}, {});
         call_coordinator();
         return true;
-      case OrderKind::kJob:
+      case OrderKind::kJob: {
+        const FrameRef frame{region_of(number_), 0, order->output_offset, order->output_bytes};
+        use(frame);  // Before it begins: should that fail, others have done it.
         begin_lease(cell_.lease, number_, position, now_ns());
-        execute(*order, {number_, generation_, position}, who_, order->attempt,
-                {region_of(number_), 0, order->output_offset, order->output_bytes});
+        execute(*order, {number_, generation_, position}, who_, order->attempt, frame);
         if (waiting_.size() >= setup_.batch) flush();
         return true;
+      }
       case OrderKind::kEnd:
         flush();
         break;
     }
+    leave();
+  }
+
+  [[noreturn]] static void leave() {
     std::fflush(nullptr);  // What jobs printed; the parent's own text was flushed before the fork.
     ::_exit(0);
   }
@@ -167,7 +180,6 @@ class Worker {
     job_.item = order.item;
     job_.part = order.part;
     job_.output_bytes = order.output_bytes;
-    use(frame);
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
     Completion completion{CompletionKind::kJob,
@@ -200,9 +212,16 @@ class Worker {
         frame.bytes == unsealed_.bytes) {
       return;
     }
-    setup_.frames->seal(unsealed_);
-    setup_.frames->unseal(frame);
+    if (!setup_.frames->seal(unsealed_) || !setup_.frames->unseal(frame)) give_up();
     unsealed_ = FrameRef();
+  }
+
+  // A job that was executed here has ruined this process. It cannot be told which, so by a signal
+  // that convicts nobody; if any of them has no result yet, each is tried alone.
+  [[noreturn]] void give_up() {
+    if (!waiting_.empty()) publish({CompletionKind::kBroken}, {});
+    ::kill(::getpid(), SIGKILL);
+    for (;;) ::pause();
   }
 
   // ---- Results ----
@@ -214,7 +233,9 @@ class Worker {
   // All results of a batch are read-only to us before the first of them is told.
   void flush() {
     if (waiting_.empty()) return;
-    for (const Waiting& result : waiting_) setup_.frames->seal(result.frame);
+    for (const Waiting& result : waiting_) {
+      if (!setup_.frames->seal(result.frame)) give_up();
+    }
     for (const Waiting& result : waiting_) publish(result.completion, result.output);
     waiting_.clear();
     if (!has_enough()) call_coordinator();
@@ -225,9 +246,9 @@ class Worker {
 
   void call_coordinator() {
     if (!must_call(memory_.board().coordinator_sleeps, last_call_)) return;
-    const std::uint64_t one = 1;
-    // Full means readable already.
-    [[maybe_unused]] const ssize_t ignored = ::write(setup_.doorbell, &one, sizeof one);
+    // A job has closed it. No job is being executed here, so this convicts nobody; the zygote
+    // tells.
+    if (!setup_.doorbell->ring_if_there()) leave();
   }
 
   // ---- Taking over ----
@@ -273,9 +294,8 @@ class Worker {
     // In the coordinator's words, not those of whoever died.
     const std::uint32_t attempt = order->attempt + 1;
     if (attempt > setup_.max_take_over) return call_coordinator();
-    // Its own frame is there for one result.
-    if (order->output_bytes > 0 &&
-        (heir_.incarnation != 0 || order->output_bytes > desk_.card.takeover_bytes.load())) {
+    // Once only: who takes over has executed nothing yet, so a second death is the job's own doing.
+    if (heir_.incarnation != 0 || order->output_bytes > desk_.card.takeover_bytes.load()) {
       return call_coordinator();
     }
     begin_lease(cell_.lease, source, executing - 1, now_ns());
@@ -288,8 +308,9 @@ class Worker {
     heir_ = {dead.worker, dead.incarnation + 1};
     setup_.probe.emit(ProbeEvent::kReplacement, heir_);
     setup_.probe.emit(ProbeEvent::kWorkerReady, heir_);
-    execute(*order, {source, generation, executing - 1}, heir_, attempt,
-            own_frame(order->output_bytes));
+    const FrameRef frame = own_frame(order->output_bytes);
+    use(frame);
+    execute(*order, {source, generation, executing - 1}, heir_, attempt, frame);
     flush();
     call_coordinator();
   }
@@ -318,6 +339,8 @@ class Worker {
   std::vector<Waiting> waiting_;           // Executed, not yet told.
   FrameRef unsealed_;                      // Told, and still writable; empty: none.
   std::vector<std::uint64_t> taken_over_;  // As in Desk::guarded.
+  // Of Desk::guarded, whose cells have been touched.
+  std::array<std::uint64_t, kMaxGuarded> touched_{};
 };
 
 }  // namespace

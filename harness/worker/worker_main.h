@@ -8,6 +8,7 @@
 
 #include "harness/probe/probe.h"
 #include "harness/worker/cell.h"
+#include "harness/worker/doorbell.h"
 #include "harness/worker/executor.h"
 #include "harness/worker/frame.h"
 
@@ -17,7 +18,7 @@ namespace crashworthy {
 struct WorkerSetup {
   CellMemory* memory = nullptr;
   FrameArena* frames = nullptr;  // Region 0 is the coordinator's; cell i has region i + 1.
-  int doorbell = -1;             // An eventfd: the coordinator wakes.
+  const Doorbell* doorbell = nullptr;
   JobFunction function;
   Probe probe;
   std::optional<Job> warm_up;  // Executed, and its result dropped, before the worker is ready.

@@ -19,6 +19,8 @@
 #include "harness/os/unique_fd.h"
 #include "harness/supervision/intensity.h"
 #include "harness/worker/cell.h"
+#include "harness/worker/doorbell.h"
+#include "harness/worker/forked.h"
 #include "harness/worker/ledger.h"
 #include "harness/worker/pool.h"
 #include "harness/worker/worker_main.h"
@@ -30,7 +32,7 @@ class WorkerPool final : public Pool {
  public:
   // No process exists before boot().
   WorkerPool(const PoolOptions& options, WorkerSetup setup, CellMemory memory,
-             std::shared_ptr<FrameArena> frames, UniqueFd doorbell);
+             std::shared_ptr<FrameArena> frames, Doorbell doorbell);
   ~WorkerPool() override;
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -109,11 +111,14 @@ class WorkerPool final : public Pool {
     Frame takeover;               // Of its region, for what it takes over while a spare.
     // Its last completion, or its first job after idleness; before, when it last became something.
     std::int64_t progress_ns = 0;
-    std::int64_t killed_ns = 0;            // When it was killed as hung; 0: it was not.
-    bool silent = false;                   // For its heartbeat, not for the deadline.
-    bool nonsense = false;                 // Killed for records that cannot be.
+    std::int64_t killed_ns = 0;  // When it was killed as hung; 0: it was not.
+    bool silent = false;         // For its heartbeat, not for the deadline.
+    bool nonsense = false;       // Killed for records that cannot be.
+    bool used = false;     // It was given a job, or took one over: who knows what that has left.
+    bool retired = false;  // It makes room for one that is not.
     std::int64_t born_ns = 0;              // When it was asked for.
     std::int64_t ending_ns = 0;            // When it was killed for whatever reason.
+    int untold = 0;                        // How often its zygote should have told of its end.
     std::uint64_t heartbeats = 0;          // As last seen...
     std::int64_t heartbeat_ns = 0;         // ...to change.
     std::optional<std::uint32_t> guard;    // The spare that guards it.
@@ -146,6 +151,10 @@ class WorkerPool final : public Pool {
   void dispatch();
   Offer offer(Ticket ticket);
   bool has_room(const Process& process) const;
+  bool unused_one_comes();
+  bool lacks_room() const;
+  Error room_error() const;
+  void retire(Process& process);
   bool hand_out(Process& process, Ticket ticket);
   void order(Process& process, const Order& order, std::string_view arguments);
   void call(Process& process);
@@ -189,6 +198,7 @@ class WorkerPool final : public Pool {
   void leave_place(const Process& process);
   void check_orphans();
   void kill(Process& process);
+  void send_kill(const Process& process);
   void kill_for_nonsense(Process& process);
   void kill_hung(std::int64_t now);
   static std::int64_t untold_at(const Process& process);
@@ -200,10 +210,16 @@ class WorkerPool final : public Pool {
   void activate(Place& place, Process& process);
   void refill();
   void refill_later();
+  void enlist();
+  void strike();
+  void seal_other_pools();
+  std::size_t wanted() const;
+  std::size_t starting() const;
   Result<void> start_process();
   Process* free_cell();
   void give_up();
   void fail(Error error);
+  void end_all();
 
   // pool_guard.cc: who watches whom.
   bool begun(const Process& process, const Held& held) const;
@@ -217,10 +233,11 @@ class WorkerPool final : public Pool {
   void assign_guards();
   bool look_for_the_dead();
 
+  const Owner owner_;
   const PoolOptions options_;
   CellMemory memory_;
   std::shared_ptr<FrameArena> frames_;
-  UniqueFd doorbell_;
+  Doorbell doorbell_;
   WorkerSetup setup_;  // Must stay where it is: the workers' copies refer to it.
   const Probe probe_;
   const bool guarding_;
@@ -229,6 +246,8 @@ class WorkerPool final : public Pool {
   std::vector<Place> places_;
   // Not before then, after a failed fork; the next death ends that, too.
   std::int64_t refill_at_ns_ = 0;
+  bool booted_ = false;
+  bool replacing_ = false;     // One was retired, and none has become a spare since.
   bool guards_stale_ = false;  // A spare or a worker came or went.
   int limbo_ = 0;              // Cells in it.
 

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "harness/os/clock.h"
+#include "harness/os/file.h"
 #include "harness/os/pidfd.h"
 #include "harness/worker/zygote_main.h"
 #include "harness/worker/zygote_wire.h"
@@ -27,7 +28,9 @@ namespace {
 using Kind = ZygoteReport::Kind;
 
 constexpr std::int64_t kEndPatienceNs = 200'000'000;
+constexpr int kRefusedPatienceMs = 1000;  // More than a zygote gives its stopped twin.
 constexpr std::int64_t kSilenceNs = 1'000'000'000;
+constexpr std::int64_t kHungNs = 30'000'000'000;
 constexpr std::int64_t kPreparationNs = 60'000'000'000;  // The warm-up job is the user's.
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
@@ -73,6 +76,18 @@ class SignalsBlocked {
  private:
   sigset_t before_{};
 };
+
+// The peer sees the end although somebody else, a forked copy of us, has the socket, too.
+void hang_up(UniqueFd& socket) {
+  if (socket.valid()) ::shutdown(socket.get(), SHUT_RDWR);
+  socket.reset();
+}
+
+// SIGKILL. False when we may not: we have given up that right since we forked it.
+bool may_kill(const UniqueFd& pidfd) {
+  const auto sent = send_signal(pidfd.get(), SIGKILL);
+  return sent || sent.error().sys_errno != EPERM;
+}
 
 struct Sockets {
   UniqueFd ours;
@@ -125,20 +140,27 @@ Error with_limit_hint(Error error) {
 
 Zygotes::~Zygotes() { end(); }
 
-void Zygotes::end() {
+bool Zygotes::end() {
+  if (!owner_.is_here()) {
+    for (Zygote& zygote : zygotes_) zygote = Zygote();
+    return true;
+  }
+  bool all = true;
   // They see this, and end what their workers have left behind, too.
-  for (Zygote& zygote : zygotes_) zygote.socket.reset();
+  for (Zygote& zygote : zygotes_) hang_up(zygote.socket);
   const std::int64_t until = now_ns() + kEndPatienceNs;
   for (Zygote& zygote : zygotes_) {
     if (!zygote.pidfd.valid()) continue;
     const std::int64_t left = std::max<std::int64_t>(until - now_ns(), 0);
     wait_for_end(zygote.pidfd.get(), static_cast<int>(left / 1'000'000));
-    [[maybe_unused]] const auto sent = send_signal(zygote.pidfd.get(), SIGKILL);
-    wait_for_end(zygote.pidfd.get(), -1);
+    // Its twin kills it, if we may not.
+    const int patience = may_kill(zygote.pidfd) ? -1 : kRefusedPatienceMs;
+    all = wait_for_end(zygote.pidfd.get(), patience) && all;
     if (zygote.ours) [[maybe_unused]]
       const auto reaped = reap(zygote.pidfd.get());
     zygote = Zygote();
   }
+  return all;
 }
 
 Result<void> Zygotes::fork_first(std::size_t index) {
@@ -153,15 +175,15 @@ Result<void> Zygotes::fork_first(std::size_t index) {
   const pid_t pid = ::fork();
   if (pid < 0) return system_error("fork a zygote", errno);
   if (pid == 0) {
-    // While it prepares itself it cannot watch us. This ends with the thread that made the pool,
-    // which is our only one now; later the pidfd tells.
+    // While it prepares itself it cannot watch us, and until it has a twin nobody would end it if
+    // it were stopped. This ends with the thread that made the pool, which is our only one now;
+    // later the pidfd tells.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != coordinator) ::_exit(0);
     for (Zygote& other : zygotes_) other = Zygote();
     sockets->ours.reset();
     settle_in();
     if (body_.prepare) body_.prepare();
-    ::prctl(PR_SET_PDEATHSIG, 0);
     run_zygote(body_, std::move(sockets->theirs), *std::move(self), UniqueFd());
   }
   Zygote& made = zygotes_[index];
@@ -301,8 +323,9 @@ void Zygotes::read(std::size_t index, std::vector<ZygoteReport>& reports) {
 
 void Zygotes::bury(std::size_t index, std::vector<ZygoteReport>& reports) {
   Zygote& dead = zygotes_[index];
+  hang_up(dead.socket);
   if (dead.pidfd.valid()) {
-    [[maybe_unused]] const auto sent = send_signal(dead.pidfd.get(), SIGKILL);
+    may_kill(dead.pidfd);
     if (dead.ours) {
       wait_for_end(dead.pidfd.get(), -1);
       [[maybe_unused]] const auto reaped = reap(dead.pidfd.get());
@@ -340,7 +363,8 @@ Result<void> Zygotes::revive() {
 
 std::int64_t Zygotes::silent_at(const Zygote& zygote) {
   if (zygote.asked == 0) return kNever;
-  return zygote.asked_ns + (zygote.ready ? kSilenceNs : kPreparationNs);
+  if (!zygote.ready) return zygote.asked_ns + kPreparationNs;
+  return std::max(zygote.asked_ns, zygote.looked_ns) + kSilenceNs;
 }
 
 std::int64_t Zygotes::silent_at() const {
@@ -351,16 +375,35 @@ std::int64_t Zygotes::silent_at() const {
 
 void Zygotes::kill(std::uint32_t zygote) {
   const UniqueFd& pidfd = zygotes_[zygote].pidfd;
-  if (pidfd.valid()) [[maybe_unused]]
-    const auto sent = send_signal(pidfd.get(), SIGKILL);
+  if (pidfd.valid() && !may_kill(pidfd)) kill_worker(1 - zygote, kNoCell, 0);
+}
+
+void Zygotes::kill_worker(std::uint32_t zygote, std::uint32_t cell, std::uint32_t generation) {
+  const UniqueFd& socket = zygotes_[zygote].socket;
+  const ZygoteRequest request{ZygoteRequestKind::kKill, cell, generation};
+  // Should it not get through, whoever waits for the end asks again.
+  if (socket.valid()) send_packet(socket.get(), &request, sizeof request, -1, false);
 }
 
 void Zygotes::kill_silent(std::int64_t now) {
   for (Zygote& zygote : zygotes_) {
     if (silent_at(zygote) > now) continue;
+    const auto index = static_cast<std::uint32_t>(&zygote - zygotes_.data());
+    if (zygote.ready && now - zygote.asked_ns < kHungNs && runs(index)) {
+      zygote.looked_ns = now;
+      continue;
+    }
     zygote.asked_ns = now;
-    kill(static_cast<std::uint32_t>(&zygote - zygotes_.data()));
+    kill(index);
   }
+}
+
+bool Zygotes::runs(std::uint32_t zygote) const {
+  const auto stat = read_file("/proc/" + std::to_string(zygotes_[zygote].pid) + "/stat");
+  const std::size_t name_end = stat ? stat->rfind(')') : std::string::npos;
+  if (name_end == std::string::npos || name_end + 2 >= stat->size()) return false;
+  const char state = (*stat)[name_end + 2];
+  return state != 'T' && state != 't';
 }
 
 }  // namespace crashworthy

@@ -16,6 +16,7 @@
 #include "harness/os/result.h"
 #include "harness/os/unique_fd.h"
 #include "harness/os/wait_status.h"
+#include "harness/worker/forked.h"
 
 namespace crashworthy {
 
@@ -53,7 +54,7 @@ struct ZygoteReport {
 };
 
 // The coordinator's hold on both. One thread uses it. The destructor ends them, and so all workers,
-// and waits until they are gone.
+// and waits until they are gone; in a forked copy of the coordinator it only closes descriptors.
 class Zygotes {
  public:
   static constexpr std::size_t kCount = 2;
@@ -63,8 +64,9 @@ class Zygotes {
   Zygotes(const Zygotes&) = delete;
   Zygotes& operator=(const Zygotes&) = delete;
 
-  // What the destructor does; afterwards there is no zygote.
-  void end();
+  // What the destructor does; afterwards there is no zygote. False when one is left that we may not
+  // kill: it was stopped, and is of a user that we are no more.
+  bool end();
 
   // Forks the first one, which forks the other. The caller must be single-threaded (kUsage
   // otherwise); kGone when the first one dies while it prepares itself, with how it died.
@@ -84,11 +86,15 @@ class Zygotes {
   void retry_twin() { twin_refused_ = false; }
   bool lacks_twin() const { return twin_refused_; }
 
-  // A zygote that does not answer for a second is taken for hung, and killed; one that prepares
-  // itself has a minute.
+  // A zygote that does not answer for a second is killed if it is stopped; it may be that the
+  // machine is busy, so another one has half a minute. One that prepares itself has a minute.
   void kill_silent(std::int64_t now_ns);
+  // False for one that is stopped, or of which nothing can be seen.
+  bool runs(std::uint32_t zygote) const;
   // One that does not tell what it must know is killed, too.
   void kill(std::uint32_t zygote);
+  // Asks the zygote to kill its worker: for a coordinator that may not do so (any more) itself.
+  void kill_worker(std::uint32_t zygote, std::uint32_t cell, std::uint32_t generation);
   // When kill_silent() may have something to do.
   std::int64_t silent_at() const;
 
@@ -99,11 +105,12 @@ class Zygotes {
     UniqueFd socket;
     UniqueFd pidfd;
     pid_t pid = 0;
-    bool ours = false;          // Our child, to be reaped.
-    bool ready = false;         // It has prepared itself.
-    int workers = 0;            // Forked and not reaped, and asked for.
-    int asked = 0;              // Requests without an answer...
-    std::int64_t asked_ns = 0;  // ...the oldest of them, or the last answer.
+    bool ours = false;           // Our child, to be reaped.
+    bool ready = false;          // It has prepared itself.
+    int workers = 0;             // Forked and not reaped, and asked for.
+    int asked = 0;               // Requests without an answer...
+    std::int64_t asked_ns = 0;   // ...the oldest of them, or the last answer.
+    std::int64_t looked_ns = 0;  // When it was silent, and seen not to be stopped.
   };
 
   static std::int64_t silent_at(const Zygote& zygote);
@@ -113,6 +120,7 @@ class Zygotes {
   void read(std::size_t index, std::vector<ZygoteReport>& reports);
   void bury(std::size_t index, std::vector<ZygoteReport>& reports);
 
+  const Owner owner_;
   ZygoteBody body_;
   std::array<Zygote, kCount> zygotes_;
   bool twin_refused_ = false;  // There was no room for a second one; not asked again for a while.

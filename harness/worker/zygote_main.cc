@@ -101,7 +101,12 @@ class ZygoteProcess {
       const auto sent = send_signal(twin_.get(), SIGKILL);
   }
 
+  // The socket has failed. If the coordinator has closed it, or is dead, then the twin ends, too,
+  // should it be stopped or not.
   [[noreturn]] void end() {
+    constexpr int kHangUpPatienceMs = 100;
+    std::array<pollfd, 2> polls{pollfd{socket_.get(), 0, 0}, pollfd{coordinator_.get(), POLLIN, 0}};
+    if (::poll(polls.data(), polls.size(), kHangUpPatienceMs) > 0) end_both();
     end_workers();
     ::_exit(0);
   }
@@ -139,11 +144,26 @@ class ZygoteProcess {
         case Packet::kClosed:
           end();
         case Packet::kWhole:
-          if (request.kind == ZygoteRequestKind::kTwin) {
-            fork_twin(std::move(passed));
-          } else {
-            fork_worker({request.cell, request.generation});
-          }
+          take_request(request, std::move(passed));
+      }
+    }
+  }
+
+  void take_request(const ZygoteRequest& request, UniqueFd passed) {
+    switch (request.kind) {
+      case ZygoteRequestKind::kWorker:
+        return fork_worker({request.cell, request.generation});
+      case ZygoteRequestKind::kTwin:
+        return fork_twin(std::move(passed));
+      case ZygoteRequestKind::kKill:
+        return request.cell == kNoCell ? kill_twin() : kill_worker(request);
+    }
+  }
+
+  void kill_worker(const ZygoteRequest& request) {
+    for (const auto& [pid, child] : workers_) {
+      if (child.cell == request.cell && child.generation == request.generation) {
+        ::kill(pid, SIGKILL);
       }
     }
   }
@@ -199,7 +219,13 @@ class ZygoteProcess {
     }
     ZygotePacket packet{static_cast<std::uint32_t>(Kind::kTwin), 0, 0, pid, 0};
     auto pidfd = pid > 0 ? open_pidfd(pid) : Result<UniqueFd>(system_error("fork", errno));
+    // There are two to end each other now, or have been asked for: see Zygotes::fork_first().
+    ::prctl(PR_SET_PDEATHSIG, 0);
     if (!pidfd) {
+      if (pid > 0) {
+        ::kill(pid, SIGKILL);
+        ::waitpid(pid, nullptr, 0);
+      }
       packet = {static_cast<std::uint32_t>(Kind::kFailed), kNoCell, 0, 0, pidfd.error().sys_errno};
       return tell(packet);
     }
@@ -230,7 +256,7 @@ class ZygoteProcess {
   // Children that we have not forked are what dead workers have left. True when there was any.
   bool kill_adopted() {
     bool any = false;
-    std::ifstream list("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+    std::ifstream list("/proc/thread-self/children");
     for (pid_t pid = 0; list >> pid;) {
       if (workers_.count(pid) != 0 || pid == twin_pid_) continue;
       ::kill(pid, SIGKILL);

@@ -9,9 +9,14 @@
 
 namespace crashworthy {
 
-enum class ZygoteRequestKind : std::uint32_t { kWorker = 1, kTwin = 2 };
+enum class ZygoteRequestKind : std::uint32_t {
+  kWorker = 1,
+  kTwin = 2,
+  kKill =
+      3  // Of a worker, or of the twin: the coordinator may have lost the right to do so itself.
+};
 
-// In a ZygotePacket of the kind kFailed: it was the twin that could not be forked.
+// For the twin: in a ZygotePacket of the kind kFailed it could not be forked.
 inline constexpr std::uint32_t kNoCell = 0xFFFFFFFF;
 
 struct ZygoteRequest {
