@@ -43,11 +43,12 @@ struct PoolOptions {
   // true: results come in the order of their jobs' submission.
   bool ordered = false;
 
-  // A job is poison after so many deaths of its own making, the last of them retried alone; so at
-  // least 2. Its own making are signals of a crash (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL) and
-  // exits, whatever their code. A unit of work killed as hung counts likewise, and ends as kFailed
-  // with FailureReason::kDeadline when the last one was such. SIGKILL, SIGTERM and the rest convict
-  // nobody.
+  // A job is poison after so many deaths of its own making, the last of them retried alone, in a
+  // process that had executed nothing before; so at least 2. Its own making are signals of a crash
+  // (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS) and of a limit (SIGXCPU, SIGXFSZ),
+  // and exits, whatever their code. A unit of work killed as hung counts likewise, and ends as
+  // kFailed with FailureReason::kDeadline when the last one was such. SIGKILL, SIGTERM and the rest
+  // convict nobody.
   int max_deaths = 2;
   // A unit of work whose workers died so often while they executed it, of whatever, ends as kFailed
   // with FailureReason::kRetries (kDeadline when the last one was killed as hung): one that the
