@@ -39,6 +39,8 @@ const char* type_name(KeyType type) {
       return "errno";
     case KeyType::kCalls:
       return "system calls";
+    case KeyType::kPortion:
+      return "portion";
     case KeyType::kReserved:
       break;
   }

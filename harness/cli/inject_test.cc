@@ -189,7 +189,7 @@ TEST_P(Inject, BadCallsGetOneClearErrorAndLeaveNothing) {
       {{"inject", "process.kill", "--"}, "no command"},
       {{"inject", "process.kil", "--", "true"}, "did you mean 'process.kill'?"},
       {{"inject", "process.kill@x", "--", "true"}, "takes no point"},
-      {{"inject", "native.abort", "--", "true"}, "needs a point"},
+      {{"inject", "native.poison", "--", "true"}, "needs a point"},
       {{"inject", "process.kill", "--when", "after", "--", "true"}, "not KEY=VALUE"},
       {{"inject", "process.kill", "--victim", "rolle=main", "--", "true"}, "role"},
       {{"inject", "process.kill", "--set", "x=1", "--", "true"}, "x"},
