@@ -62,7 +62,7 @@ class Turns : public ::testing::Test {
 TEST_F(Turns, WithoutAnOrderEachFiresAsItsMomentComes) {
   add("a", 2);
   add("b", 2);
-  EXPECT_EQ(tell(), "aabb");
+  EXPECT_EQ(tell(), "abab");
 }
 
 TEST_F(Turns, InAnOrderOneWaitsForTheOther) {

@@ -40,7 +40,7 @@ const char* type_name(KeyType type) {
     case KeyType::kCalls:
       return "system calls";
     case KeyType::kPortion:
-      return "percent or size";
+      return "portion";
     case KeyType::kReserved:
       break;
   }

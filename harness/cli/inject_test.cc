@@ -189,7 +189,7 @@ TEST_P(Inject, BadCallsGetOneClearErrorAndLeaveNothing) {
       {{"inject", "process.kill", "--"}, "no command"},
       {{"inject", "process.kil", "--", "true"}, "did you mean 'process.kill'?"},
       {{"inject", "process.kill@x", "--", "true"}, "takes no point"},
-      {{"inject", "native.abort", "--", "true"}, "needs a point"},
+      {{"inject", "native.poison", "--", "true"}, "needs a point"},
       {{"inject", "process.kill", "--when", "after", "--", "true"}, "not KEY=VALUE"},
       {{"inject", "process.kill", "--victim", "rolle=main", "--", "true"}, "role"},
       {{"inject", "process.kill", "--set", "x=1", "--", "true"}, "x"},
@@ -218,6 +218,31 @@ TEST_P(Inject, BadCallsGetOneClearErrorAndLeaveNothing) {
   }
   EXPECT_FALSE(fs::exists(directory_.path() / "n")) << "what never began leaves no record";
   fs::permissions(directory_.path() / "shut", fs::perms::owner_all);
+}
+
+// Nobody has changed mogrify, and it loads libjpeg only when it meets the first picture.
+TEST_P(Inject, AbortsAProgramInsideALibraryThatItLoadsLate) {
+  const fs::path pictures = "/usr/share/doc/opencv-doc/examples";
+  if (!fs::exists("/usr/bin/mogrify") || !fs::exists(pictures))
+    GTEST_SKIP() << "needs imagemagick and opencv-doc";
+  std::vector<std::string> words{"inject",  "native.abort@jpeg_read_header",
+                                 "--when",  "hit=3",
+                                 "--out",   "r",
+                                 "--",      "mogrify",
+                                 "-resize", "50%"};
+  for (const auto& entry : fs::recursive_directory_iterator(pictures)) {
+    if (entry.path().extension() != ".jpg" || words.size() == 15) continue;
+    const fs::path copy = directory_.path() / entry.path().filename();
+    if (!fs::copy_file(entry.path(), copy, fs::copy_options::skip_existing)) continue;
+    fs::permissions(copy, fs::perms::all);
+    words.push_back(copy.filename());
+  }
+  ASSERT_EQ(words.size(), 15u);
+  const Finished run = crashworthy(words);
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("'mogrify' was killed by SIGABRT"));
+  const Finished again = crashworthy({"replay", "r", "--out", "again"});
+  EXPECT_EQ(again.exit_code, 0) << again.err;
 }
 
 // ---- When we are stopped ----

@@ -107,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/arms/0/spares=2", "/arms/0/spares:", "supervised"},
         BadCase{"/faults/0/fault=\"process.kil\"",
                 "/faults/0/fault:", "did you mean 'process.kill'?"},
-        BadCase{"/faults/1/fault=\"native.abort\"", "/faults/1/fault:", "@POINT"},
+        BadCase{"/faults/1/fault=\"native.poison\"", "/faults/1/fault:", "@POINT"},
         BadCase{"/faults/0/fault=\"process.kill@x\"", "/faults/0/fault:", "takes no point"},
         BadCase{"/faults/0/victim/role=\"wroker\"",
                 "/faults/0/victim/role:", "did you mean 'worker'?"},

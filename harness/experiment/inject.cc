@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/interrupts.h"
@@ -112,13 +113,13 @@ std::vector<fs::path> files_named_by(const std::vector<std::string>& argv,
   return files;
 }
 
-// What of an evidence step is of interest to people: "status killed by SIGKILL, raw 9".
+// What of an evidence step is of interest to people: "status killed by SIGKILL".
 std::string proof_text(const json& evidence) {
+  static const std::set<std::string> kLeftOut{"type", "step",     "name",     "time_ns",  "raw",
+                                              "pid",  "host_pid", "host_tid", "arguments"};
   std::string text;
   for (const auto& [key, value] : evidence.items()) {
-    if (key == "type" || key == "step" || key == "name" || key == "time_ns" || key == "raw")
-      continue;
-    if (key.ends_with("_ns") || value.is_null()) continue;
+    if (kLeftOut.contains(key) || key.ends_with("_ns") || value.is_null()) continue;
     const std::string shown = value.is_string()   ? value.get<std::string>()
                               : value.is_object() ? "(" + proof_text(value) + ")"
                                                   : value.dump();
