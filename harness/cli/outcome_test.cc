@@ -65,8 +65,8 @@ std::string name_of(const ::testing::TestParamInfo<Case>& info) {
 std::vector<std::string> command_of(const std::string& program, const std::string& out) {
   const std::string path = fs::path(crashworthy_program()).parent_path() / program;
   if (program == "tiles") {
-    return {path,  "--output", out,        "--supervision", "one_for_one", "--slow",
-            "100", "--ops",    "median:5", "--quiet",       "in"};
+    return {path,     "--output", out,     "--supervision", "one_for_one",
+            "--slow", "400",      "--ops", "median:5",      "in"};
   }
   return {path, "in", out, program == "plain_opencv" ? "4" : "8", "20"};
 }

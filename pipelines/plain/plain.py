@@ -8,6 +8,7 @@ child is made, which ends at once. What a call refuses is told on stderr by its 
 program goes on with the next item; then it ends with 1.
 """
 import errno
+import mmap
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ def process(source, target, name):
     with open(os.path.join(source, name), "rb") as file:
         data = file.read()
     room = bytearray(1 << 20)
+    pages = mmap.mmap(-1, 1 << 20)
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -28,6 +30,7 @@ def process(source, target, name):
         file.write(data.translate(INVERTED))
     os.rename(part, os.path.join(target, name))
     del room
+    pages.close()
 
 
 def main(arguments):

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,19 +29,20 @@ static int refused(const char* item, const char* call) {
 }
 
 // Returns the bytes, or null when a call was refused.
-static unsigned char* read_item(const char* path, const char* item, size_t* size) {
+static unsigned char* read_item(const char* path, const char* item, size_t* size, size_t* mapped) {
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return refused(item, "open"), NULL;
   struct stat info;
   if (fstat(fd, &info) != 0) return refused(item, "fstat"), close(fd), NULL;
   // Room that the kernel gives for each item anew.
-  const size_t room = (size_t)info.st_size + (1 << 20);
-  unsigned char* bytes = malloc(room);
-  if (bytes == NULL) return refused(item, "malloc"), close(fd), NULL;
+  const size_t room = *mapped = (size_t)info.st_size + (1 << 20);
+  unsigned char* bytes =
+      mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bytes == MAP_FAILED) return refused(item, "mmap"), close(fd), NULL;
   *size = 0;
   ssize_t got = 0;
   while ((got = read(fd, bytes + *size, room - *size)) > 0) *size += (size_t)got;
-  if (got < 0) refused(item, "read"), free(bytes), bytes = NULL;
+  if (got < 0) refused(item, "read"), munmap(bytes, room), bytes = NULL;
   close(fd);
   return bytes;
 }
@@ -70,8 +72,8 @@ static void process(const char* in, const char* out, const char* item) {
   snprintf(from, sizeof from, "%s/%s", in, item);
   snprintf(part, sizeof part, "%s/.%s.part", out, item);
   snprintf(to, sizeof to, "%s/%s", out, item);
-  size_t size = 0;
-  unsigned char* bytes = read_item(from, item, &size);
+  size_t size = 0, mapped = 0;
+  unsigned char* bytes = read_item(from, item, &size, &mapped);
   if (bytes == NULL) return;
   for (size_t i = 0; i < size; ++i) bytes[i] = (unsigned char)~bytes[i];
   if (make_child(item) && write_item(part, item, bytes, size)) {
@@ -81,7 +83,7 @@ static void process(const char* in, const char* out, const char* item) {
       ++done;
     }
   }
-  free(bytes);
+  munmap(bytes, mapped);
 }
 
 int main(int argc, char** argv) {
