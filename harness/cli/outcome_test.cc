@@ -10,28 +10,11 @@
 #include <set>
 
 #include "faults/catalogue.h"
-#include "harness/cli/program_test_util.h"
+#include "harness/cli/outcome_test_util.h"
 #include "harness/os/file.h"
 
 namespace crashworthy::testing {
 namespace {
-
-namespace fs = std::filesystem;
-using nlohmann::json;
-
-constexpr uid_t kNobody = 65534;
-constexpr const char* kPrograms[] = {"plain_static", "plain_opencv", "plain.py", "tiles"};
-constexpr const char* kUnreachable = "-";  // The fault needs what the program does not have.
-
-const json& table() {
-  static const json rows = [] {
-    std::ifstream file(std::string(CRASHWORTHY_SOURCE_DIR) + "/harness/cli/outcomes.json");
-    return json::parse(file);
-  }();
-  return rows;
-}
-
-bool is_long() { return ::getenv("CRASHWORTHY_LONG") != nullptr; }
 
 struct Case {
   std::size_t row = 0;
@@ -59,38 +42,6 @@ std::string name_of(const ::testing::TestParamInfo<Case>& info) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
   }
   return std::to_string(info.param.row) + "_" + name;
-}
-
-// The few photographs that every program works on, again and again for about a second.
-std::vector<std::string> command_of(const std::string& program, const std::string& out) {
-  const std::string path = fs::path(crashworthy_program()).parent_path() / program;
-  if (program == "tiles") {
-    return {path,     "--output", out,     "--supervision", "one_for_one",
-            "--slow", "400",      "--ops", "median:5",      "in"};
-  }
-  return {path, "in", out, program == "plain_opencv" ? "4" : "8", "20"};
-}
-
-// When a fault of ours strikes: the program has started, and is far from its end.
-std::string after_of(const std::string& program) {
-  if (program == "plain_static") return "150ms";
-  return program == "plain.py" ? "400ms" : "600ms";
-}
-
-void make_inputs(const fs::path& directory) {
-  fs::create_directories(directory / "in");
-  fs::create_directories(directory / "out");
-  const fs::path photographs = "/usr/share/doc/opencv-doc/examples/data";
-  int copied = 0;
-  for (const char* name : {"HappyFish.jpg", "aero1.jpg", "LinuxLogo.jpg", "WindowsLogo.jpg",
-                           "Blender_Suzanne1.jpg", "Blender_Suzanne2.jpg"}) {
-    std::error_code missing;
-    for (const fs::path& from : {photographs / name, photographs.parent_path() / name})
-      copied += fs::copy_file(from, directory / "in" / name, missing);
-  }
-  if (copied < 6) GTEST_SKIP() << "Debian package opencv-doc is not installed";
-  for (const auto& path : {directory / "in", directory / "out"})
-    fs::permissions(path, fs::perms::all);
 }
 
 // "confirmed, killed by SIGKILL", of the command's last line.
@@ -121,12 +72,7 @@ class Outcomes : public ::testing::TestWithParam<Case> {
                                    "--json",
                                    "--out",
                                    disarm ? "disarmed" : "record"};
-    std::istringstream more(row.value("words", ""));
-    for (std::string word; more >> word;) {
-      const std::size_t at = word.find("{after}");
-      if (at != std::string::npos) word.replace(at, 7, after_of(tried.program));
-      words.push_back(word);
-    }
+    for (const std::string& word : words_of(row, tried.program)) words.push_back(word);
     if (disarm) words.emplace_back("--disarm");
     words.emplace_back("--");
     for (const std::string& word : command_of(tried.program, row.value("out", "out")))
