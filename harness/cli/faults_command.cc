@@ -168,7 +168,7 @@ void print_markdown() {
         std::printf("| `%s` | %s | %s |\n", key.key, cell(kind_of(key)).c_str(),
                     cell(key.meaning).c_str());
       }
-      std::printf("\n```sh\n%s\n```\n", row->example);
+      std::printf("\n```text\n%s\n```\n", row->example);
     }
   }
 }

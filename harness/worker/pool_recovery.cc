@@ -477,8 +477,8 @@ void WorkerPool::on_end(Process& process, WaitStatus status) {
     if (const auto unit = executed_by(process)) {
       last_death_ += " while it executed " + job_name(unit->item, unit->part);
     }
+    tell_of_death(process, status);
   }
-  tell_of_death(process, status);
   const bool of_its_job = settle_held(process, status);
   leave_place(process);
   process.state = State::kFree;
