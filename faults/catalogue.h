@@ -1,6 +1,6 @@
 // The catalogue: every fault this program can inject, one row each. `crashworthy faults` prints it,
 // the parser checks experiment files against it, and docs/faults.md is generated from it. A new
-// fault is a row here and a test.
+// fault is a row here, a line in the table of outcomes, and a test (see CONTRIBUTING.md).
 #pragma once
 
 #include <memory>

@@ -22,7 +22,8 @@ constexpr FaultKey kProcesses{
     KeyType::kCount};
 constexpr FaultKey kMemory{"set.limit", "SIZE that the victim may use from then on; default 64K",
                            KeyType::kSize, "64K"};
-constexpr FaultKey kSpinners{"set.workers", "N processes that spin; default: as many as processors",
+constexpr FaultKey kSpinners{"set.workers",
+                             "N processes that spin, 1 to 64; default: as many as processors",
                              KeyType::kCount};
 constexpr FaultKey kDuration{"set.duration",
                              "DURATION for which it lasts; default: until the end of the trial",

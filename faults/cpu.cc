@@ -65,14 +65,22 @@ class StealInjection : public Injection {
   bool fire(SubjectView&) override {
     const std::int64_t count =
         fault_.has("workers") ? fault_.number("workers") : ::sysconf(_SC_NPROCESSORS_ONLN);
+    if (count < 1 || count > kMaxSpinners) {
+      skip("set.workers must be from 1 to " + std::to_string(kMaxSpinners));
+      return false;
+    }
     log_step("fire", {{"workers", count}});
     started_ns_ = now_ns();
     const pid_t self = ::getpid();
-    for (std::int64_t i = 0; i < std::min(count, kMaxSpinners); ++i) {
+    for (std::int64_t i = 0; i < count; ++i) {
       const pid_t pid = ::fork();
       if (pid == 0) spin(self);
       auto pidfd = pid > 0 ? open_pidfd(pid) : Result<UniqueFd>(system_error("fork", errno));
       if (!pidfd) {
+        if (pid > 0) {
+          ::kill(pid, SIGKILL);  // Our child, which nobody else reaps.
+          ::waitpid(pid, nullptr, 0);
+        }
         end_all();
         skip(pidfd.error().message);
         return false;
@@ -108,7 +116,8 @@ class StealInjection : public Injection {
     pid_t pid = 0;
     UniqueFd pidfd;
   };
-  static constexpr std::int64_t kMaxSpinners = 1024;
+  // More would take the processor from us, too, and only measure the scheduler.
+  static constexpr std::int64_t kMaxSpinners = 64;
   static constexpr std::int64_t kLeastCpuNs = 1'000'000;
 
   std::int64_t due_ns() const {

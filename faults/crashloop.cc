@@ -29,6 +29,7 @@ class CrashloopInjection : public Injection {
     if (!victim || !kill(std::move(*victim))) return false;
     place_ = fault_.victim;
     place_.pick = Pick::kRandom;
+    place_.count = 1;
     place_.incarnation.reset();
     place_.holding_item = false;
     if (const auto& worker = victims_.front().worker) place_.worker = worker->worker;
@@ -39,7 +40,7 @@ class CrashloopInjection : public Injection {
     if (victims_.empty() || complete() || !has_ended(victims_.back().pidfd.get())) return;
     subject.refresh();
     for (Victim& next : choose_victims(subject, place_, random_)) {
-      if (!has_ended(next.pidfd.get())) (void)kill(std::move(next));
+      if (!complete() && !has_ended(next.pidfd.get())) (void)kill(std::move(next));
     }
   }
 
@@ -51,9 +52,7 @@ class CrashloopInjection : public Injection {
     const std::string count =
         std::to_string(victims_.size()) + " of " + std::to_string(fault_.number("times"));
     for (const Victim& victim : victims_) {
-      std::optional<WaitStatus> status = exit_status_from_kernel(victim.pidfd.get());
-      const ObservedEnd* end = evidence.end_of(victim.pid, 0);
-      if (!status && end != nullptr) status = end->status;
+      const std::optional<WaitStatus> status = death_of(victim, evidence);
       if (!status) return indeterminate("a victim died, but nobody saw of what");
       log_step("evidence", {{"pid", victim.pid}, {"status", status->describe()}});
       if (!status->signalled() || status->signal() != SIGKILL)

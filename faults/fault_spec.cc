@@ -253,8 +253,10 @@ Result<FaultSpec> parse_fault(const json& object, const std::string& pointer) {
       !read)
     return read.error();
   const char* count_key = fault.row().count_key == nullptr ? "hit" : fault.row().count_key;
-  auto trigger = parse_trigger(object.value("when", json::object()), pointer + "/when",
-                               fault.trigger_kind(), count_key);
+  const json when = object.value("when", json::object());
+  if (auto valid = require_object(when, pointer + "/when", keys_of(fault.row(), "when")); !valid)
+    return valid.error();
+  auto trigger = parse_trigger(when, pointer + "/when", fault.trigger_kind(), count_key);
   if (!trigger) return trigger.error();
   fault.trigger = *std::move(trigger);
   if (auto read = read_settings(object.value("set", json::object()), pointer + "/set", fault);

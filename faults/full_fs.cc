@@ -48,7 +48,8 @@ class FullFileSystem : public Injection {
   using Injection::Injection;
 
   std::vector<int> descriptors() const override {
-    return witness_ ? std::vector<int>{witness_->descriptor()} : std::vector<int>{};
+    return witness_ && !witness_->seen() ? std::vector<int>{witness_->descriptor()}
+                                         : std::vector<int>{};
   }
 
  protected:
@@ -71,8 +72,9 @@ class FullFileSystem : public Injection {
       return {};
     }
     target_ = target;
-    if (target.native().starts_with(launch.scratch.native()) && !launch.scratch.empty())
-      copy_to_ = target;
+    const bool ours =
+        !launch.scratch.empty() && target.native().starts_with(launch.scratch.native() + "/");
+    if (ours) copy_to_ = target;
     char mode[8] = {};
     struct stat info {};
     ::stat(target.c_str(), &info);
@@ -112,7 +114,8 @@ class FullFileSystem : public Injection {
     if (seen) return confirmed(seen->time_ns, "a call of the subject failed with ENOSPC");
     for (const ObservedEnd& end : evidence.ends) {
       // A mapped file gets no page.
-      if (full_ns_ != 0 && end.status.signalled() && end.status.signal() == SIGBUS)
+      if (full_ns_ != 0 && end.time_ns >= full_ns_ && end.status.signalled() &&
+          end.status.signal() == SIGBUS)
         return confirmed(end.time_ns, "it was full, and the subject ended by SIGBUS");
     }
     if (!witness_ && full_ns_ != 0) {

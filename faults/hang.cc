@@ -50,10 +50,10 @@ class HangInjection : public Injection {
       if (hang.over) continue;
       if (has_ended(victims_[i].pidfd.get())) {
         end(i, "ended while it was hung");
-      } else if (hang.stopped_ns == 0) {
-        look_at(i);
       } else if (now_ns() >= due_ns(hang)) {
         let_go(i);
+      } else if (hang.stopped_ns == 0) {
+        look_at(i);
       }
     }
   }
@@ -87,7 +87,9 @@ class HangInjection : public Injection {
   };
 
   std::int64_t due_ns(const Hang& hang) const {
-    return fault_.has("duration") ? hang.stopped_ns + fault_.number("duration") : kNever;
+    // A thread that the kernel does not let stop must not keep the others stopped for ever.
+    const std::int64_t from_ns = hang.stopped_ns != 0 ? hang.stopped_ns : hang.sent_ns;
+    return fault_.has("duration") ? from_ns + fault_.number("duration") : kNever;
   }
 
   void look_at(std::size_t i) {

@@ -1,9 +1,12 @@
 #include "faults/injection.h"
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "harness/os/clock.h"
+#include "harness/os/pidfd.h"
 
 namespace crashworthy {
 namespace {
@@ -13,6 +16,8 @@ using nlohmann::json;
 constexpr std::int64_t kNever = INT64_MAX;
 // How often somebody is looked for who fits, where nobody tells when that may be.
 constexpr std::int64_t kLookForVictimNs = 2'000'000;
+// How long the machine's init may take to reap an orphan.
+constexpr std::int64_t kReapedWithinNs = 200'000'000;
 
 }  // namespace
 
@@ -68,8 +73,9 @@ void Injection::launched(SubjectView& subject) {
   log_step("fired", {{"in_force_from", "the launch"}});
 }
 
-void Injection::look(SubjectView& subject, const Moment& moment, std::int64_t most) {
+void Injection::look(SubjectView& subject, const Moment& seen, std::int64_t most) {
   if (!skipped_.empty() || disarmed_) return;
+  Moment moment = seen;
   looked_ns_ = moment.now_ns;
   work(subject);
   held_ = false;
@@ -88,6 +94,8 @@ void Injection::look(SubjectView& subject, const Moment& moment, std::int64_t mo
     fired_ns_ = now_ns();
     for (std::size_t i = struck; i < victims_.size(); ++i) victims_[i].struck_ns = fired_ns_;
     watch_.fired(fired_ns_);
+    // What was delivered before it is no recovery from it.
+    moment.fired_ns = fired_ns_;
   }
 }
 
@@ -163,6 +171,19 @@ void Injection::announce(const std::vector<Resource>& resources) {
 void Injection::skip(std::string reason) {
   skipped_ = std::move(reason);
   log_step("skip", {{"reason", skipped_}});
+}
+
+std::optional<WaitStatus> Injection::death_of(const Victim& victim,
+                                              const InjectionEvidence& evidence) {
+  const ObservedEnd* end = evidence.end_of(victim.pid, 0);
+  const std::int64_t until = now_ns() + kReapedWithinNs;
+  do {
+    if (const auto status = exit_status_from_kernel(victim.pidfd.get())) return status;
+    if (end != nullptr) return end->status;
+    if (!has_ended(victim.pidfd.get())) return std::nullopt;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  } while (now_ns() < until);
+  return std::nullopt;
 }
 
 std::vector<Victim> Injection::pick_victims(SubjectView& subject) {

@@ -65,7 +65,7 @@ class Injection {
   // The command has been executed.
   void launched(SubjectView& subject);
   // Something has happened, or next_ns() has come: fires if its moment has, at most `most` times.
-  void look(SubjectView& subject, const Moment& moment, std::int64_t most = INT64_MAX);
+  void look(SubjectView& subject, const Moment& seen, std::int64_t most = INT64_MAX);
   // After the subject's end: decides the outcome from the evidence, heals, confirms it, and writes
   // "injection_result".
   void finish(const InjectionEvidence& evidence);
@@ -86,6 +86,8 @@ class Injection {
   // How often it has fired; of a counted one: whether.
   std::int64_t firings() const { return counted() ? fired() : watch_.firings(); }
   bool skipped() const { return !skipped_.empty(); }
+  // It does nothing (any more): disarmed, or skipped.
+  bool idle() const { return disarmed_ || !skipped_.empty(); }
   const FaultSpec& fault() const { return fault_; }
 
  protected:
@@ -125,6 +127,10 @@ class Injection {
   void announce(const std::vector<Resource>& resources);
   // It cannot be done here or on this subject, for this reason. Final.
   void skip(std::string reason);
+  // How the victim, which has ended, did so: from the kernel, or from whoever reported it. Waits a
+  // little for whoever is to reap it, without which the kernel does not tell.
+  static std::optional<WaitStatus> death_of(const Victim& victim,
+                                            const InjectionEvidence& evidence);
   // For fire(): those of the rule, or none when nobody fits (skipped: never; else: perhaps later).
   std::vector<Victim> pick_victims(SubjectView& subject);
   // The same for mechanisms that strike one.

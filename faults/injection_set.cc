@@ -37,6 +37,7 @@ std::int64_t InjectionSet::next_ns(const SubjectView& subject) const {
 std::vector<int> InjectionSet::descriptors() const {
   std::vector<int> all;
   for (const auto& injection : injections_) {
+    if (injection->idle()) continue;  // Nobody would take what is readable there.
     for (const int descriptor : injection->descriptors()) all.push_back(descriptor);
   }
   return all;

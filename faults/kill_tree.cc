@@ -61,9 +61,7 @@ class TreeKillInjection : public Injection {
     const Victim& victim = victims_.front();
     if (left_ > 0)
       return indeterminate(std::to_string(left_) + " processes of the tree were not ended");
-    std::optional<WaitStatus> status = exit_status_from_kernel(victim.pidfd.get());
-    const ObservedEnd* end = evidence.end_of(victim.pid, 0);
-    if (!status && end != nullptr) status = end->status;
+    const std::optional<WaitStatus> status = death_of(victim, evidence);
     if (!status) return indeterminate("the tree is gone, but nobody saw of what the victim died");
     log_step("evidence", {{"status", status->describe()}, {"raw", status->raw()}});
     if (!status->signalled() || status->signal() != SIGKILL)

@@ -67,12 +67,11 @@ class OomInjection : public Injection {
     const Victim& victim = victims_.front();
     if (!has_ended(victim.pidfd.get()) && after_ == before_)
       return not_activated("the victim lived on within the limit");
-    std::optional<WaitStatus> status = exit_status_from_kernel(victim.pidfd.get());
+    const std::optional<WaitStatus> status = death_of(victim, evidence);
     const ObservedEnd* end = evidence.end_of(victim.pid, applied_ns_);
-    if (!status && end != nullptr) status = end->status;
     log_step("evidence", {{"oom_kills", after_.value_or(0) - *before_},
                           {"status", status ? json(status->describe()) : json(nullptr)}});
-    if (after_ == before_)
+    if (!after_ || *after_ <= *before_)
       return not_activated("the OOM killer did not strike before the victim ended");
     if (!status) return indeterminate("the OOM killer struck, but nobody saw the victim's end");
     if (!status->signalled() || status->signal() != SIGKILL)

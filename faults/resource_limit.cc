@@ -136,7 +136,9 @@ class LimitInjection : public Injection {
     const Victim& victim = victims_.front();
     if (!read_back_ && !has_ended(victim.pidfd.get()))
       return indeterminate("the limit could not be read back");
-    if (take_failure()) return confirmed(failure_->time_ns);
+    if (take_failure() && failure_->time_ns < applied_ns_)
+      return indeterminate("a call had failed just before the limit, then nobody watched any more");
+    if (failure_) return confirmed(failure_->time_ns);
     for (const ProbeRecord& record : evidence.records) {
       const bool failed = resource_.number == RLIMIT_AS &&
                           record.event == static_cast<std::uint16_t>(ProbeEvent::kError) &&

@@ -23,6 +23,8 @@ using nlohmann::json;
 
 constexpr std::int64_t kNever = INT64_MAX;
 constexpr int kStopPatienceMs = 200;
+// How long a process that was killed may take to die.
+constexpr int kDyingMs = 200;
 constexpr int kMaxTries = 50;  // Sets of victims looked at per trigger.
 // A handler takes a signal at once; one that is still pending after this long is blocked.
 constexpr std::int64_t kTakenPatienceNs = 100'000'000;
@@ -74,9 +76,8 @@ class SignalInjection : public Injection {
   std::optional<WaitStatus> end_of(std::size_t number, const InjectionEvidence& evidence) {
     const Victim& victim = victims_[number];
     if (!has_ended(victim.pidfd.get())) return std::nullopt;
-    std::optional<WaitStatus> status = exit_status_from_kernel(victim.pidfd.get());
+    const std::optional<WaitStatus> status = death_of(victim, evidence);
     const ObservedEnd* end = evidence.end_of(victim.pid, 0);
-    if (!status && end != nullptr) status = end->status;
     if (status) {
       json proof{{"pid", victim.pid}, {"status", status->describe()}, {"raw", status->raw()}};
       if (end != nullptr) proof["ended_ns"] = end->time_ns;
@@ -89,7 +90,7 @@ class SignalInjection : public Injection {
   Outcome confirm_death(std::size_t number, const InjectionEvidence& evidence,
                         const std::vector<int>& signals) {
     const Victim& victim = victims_[number];
-    if (!has_ended(victim.pidfd.get()))
+    if (!wait_for_end(victim.pidfd.get(), kDyingMs))
       return indeterminate("the victim was still alive at the end");
     const auto status = end_of(number, evidence);
     if (!status) return indeterminate("the victim died, but nobody saw of what");

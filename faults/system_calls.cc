@@ -179,6 +179,8 @@ Result<std::vector<const SystemCall*>> parse_calls(std::string_view names) {
       return usage_error("'" + name + "' is no system call that can be chosen",
                          suggest(name, known));
     }
+    if (std::find(calls.begin(), calls.end(), found) != calls.end())
+      return usage_error("'" + name + "' is there twice");
     calls.push_back(found);
     start = end + 1;
   }

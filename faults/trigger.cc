@@ -259,7 +259,7 @@ json to_json(const Trigger& trigger, const char* count_key) {
   json object = trigger.gate ? condition_json(*trigger.gate) : json::object();
   if (trigger.count) object[count_key] = range_json(*trigger.count);
   if (trigger.probability < 1) object["probability"] = trigger.probability;
-  if (trigger.times > 1) {
+  if (trigger.times > 1 || trigger.probability < 1) {
     object["repeat"] = {{"times", trigger.times}};
     if (trigger.count) object["repeat"]["every"] = trigger.every;
     if (trigger.gap) {

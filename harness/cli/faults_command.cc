@@ -148,7 +148,7 @@ std::string cell(const std::string& text) {
 void print_markdown() {
   std::printf(
       "# The faults\n\n"
-      "Printed by `crashworthy faults --markdown` from the table in `faults/catalogue.cc`.\n\n"
+      "Printed by `crashworthy faults --markdown` from the tables in `faults/catalogue_*.cc`.\n\n"
       "| fault | what it does |\n|---|---|\n");
   for (const auto& [family, rows] : families()) {
     for (const FaultRow* row : rows)

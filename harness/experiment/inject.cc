@@ -96,6 +96,7 @@ void drop_variables_of_ours(std::vector<std::string>& environment) {
   environment.erase(std::remove_if(environment.begin(), environment.end(),
                                    [](const std::string& variable) {
                                      return variable.starts_with("CRASHWORTHY_PROBE=") ||
+                                            variable.starts_with("CRASHWORTHY_ALLOC=") ||
                                             variable.starts_with("CRASHWORTHY_POINTS=");
                                    }),
                     environment.end());

@@ -7,7 +7,7 @@ namespace crashworthy {
 
 Interrupts::Interrupts() {
   sigemptyset(&signals_);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&signals_, signal);
   ::sigprocmask(SIG_BLOCK, &signals_, &before_);
   fd_.reset(::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK));
 }

@@ -75,7 +75,7 @@ Result<void> make_directories(const fs::path& path) {
 Result<AppendFile> AppendFile::create(const fs::path& path) {
   AppendFile file;
   file.path_ = path.string();
-  file.fd_.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
+  file.fd_.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600));
   if (!file.fd_.valid()) return system_error("create '" + path.string() + "'", errno);
   return file;
 }
