@@ -2,6 +2,8 @@
 // exactly its effect and proves it; disarmed, too late, or where nobody fits nothing is confirmed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "faults/injection.h"
 #include "faults/program_test_util.h"
@@ -43,10 +45,15 @@ std::string now_with(const std::string& fault, const std::string& more = "") {
 
 TEST_F(ProcessFaults, KillStrikesAllOfThemAtOnce) {
   plan(now_with("process.kill", R"(, "victim": {"command": "crashworthy-vic*", "pick": "all"})"));
+  // What it leaves is ours to reap: only then the kernel tells how it ended.
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ProgramSubject subject(victim_doing({"grow", "0"}));
   ProgramSubject other(victim_doing({"wait"}));
   look(subject);
-  EXPECT_EQ(finish(subject.end())["outcome"], "confirmed") << log_.result().dump();
+  const InjectionEvidence evidence = subject.end();
+  for (int i = 0; i < 100 && ::waitpid(-1, nullptr, WNOHANG) >= 0; ++i) ::usleep(1000);
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+  EXPECT_EQ(finish(evidence)["outcome"], "confirmed") << log_.result().dump();
   EXPECT_GE(log_.result()["victims"].size(), 1u);
   EXPECT_NE(state_of(other.pid()), 'Z') << "nobody outside of the subject";
 }

@@ -41,6 +41,8 @@ class SignalInjection : public Injection {
       std::vector<Victim> chosen = pick_victims(subject);
       if (chosen.empty()) return false;
       if (fault_.victim.holding_item && !stop_holding(subject, chosen)) continue;
+      // The youngest first: a child may end with its parent.
+      std::reverse(chosen.begin(), chosen.end());
       before_strike(subject, chosen.front());
       return strike_all(std::move(chosen));
     }
