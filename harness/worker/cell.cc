@@ -263,13 +263,23 @@ bool CellMemory::has_gap(std::size_t cell, std::uint64_t position, std::size_t c
   return false;
 }
 
+namespace {
+
+void map_pages(const void* first, std::size_t bytes) {
+  const auto* byte = static_cast<const volatile std::byte*>(first);
+  for (std::size_t i = 0; i < bytes; i += kPage) [[maybe_unused]] const std::byte read = byte[i];
+}
+
+}  // namespace
+
+void CellMemory::touch_leases() const {
+  map_pages(&board(), sizeof(Board));
+  for (std::size_t i = 0; i < cells(); ++i) map_pages(&cell(i), sizeof(Cell));
+}
+
 void CellMemory::touch(std::size_t index) const {
-  const auto map = [](const void* first, std::size_t bytes) {
-    const auto* byte = static_cast<const volatile std::byte*>(first);
-    for (std::size_t i = 0; i < bytes; i += kPage) [[maybe_unused]] const std::byte read = byte[i];
-  };
-  map(&cell(index), sizeof(Cell));
-  map(&desk(index), sizeof(Desk) + ring_ * sizeof(Record));
+  map_pages(&cell(index), sizeof(Cell));
+  map_pages(&desk(index), sizeof(Desk) + ring_ * sizeof(Record));
 }
 
 void CellMemory::seal_all() {

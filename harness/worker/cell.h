@@ -156,6 +156,8 @@ class CellMemory {
   // In a worker process: maps what it may have to read in a hurry of a cell: its guard and lease,
   // and the records of its orders.
   void touch(std::size_t cell) const;
+  // The same of all cells, but for orders: who takes over looks whether another does.
+  void touch_leases() const;
   // In a worker process: makes all of it read-only for it, but for its own cell. A bug if the
   // kernel refuses.
   void seal_all();

@@ -45,6 +45,7 @@ class Worker {
     memory_.unseal(number_);
     if (setup_.protection_keys) setup_.frames->use_keys(region_of(number_));
     if (setup_.warm_up) warm_up(*setup_.warm_up);
+    memory_.touch_leases();
     memory_.touch(number_);
     take_guard(cell_);
     publish({CompletionKind::kReady}, {});
