@@ -114,7 +114,7 @@ class FullFileSystem : public Injection {
     if (seen) return confirmed(seen->time_ns, "a call of the subject failed with ENOSPC");
     for (const ObservedEnd& end : evidence.ends) {
       // A mapped file gets no page.
-      if (full_ns_ != 0 && end.time_ns >= full_ns_ && end.status.signalled() &&
+      if (full_ns_ != 0 && end.time_ns >= had_room_ns_ && end.status.signalled() &&
           end.status.signal() == SIGBUS)
         return confirmed(end.time_ns, "it was full, and the subject ended by SIGBUS");
     }
@@ -193,6 +193,7 @@ class FullFileSystem : public Injection {
     size_ = room.f_blocks * room.f_frsize;
     least_free_ = std::min<std::uint64_t>(least_free_, room.f_bfree * room.f_frsize);
     if (room.f_bfree == 0 && size_ > 0 && full_ns_ == 0) full_ns_ = now_ns();
+    if (room.f_bfree > 0 && full_ns_ == 0) had_room_ns_ = now_ns();
   }
 
   std::string copy_out() const {
@@ -214,6 +215,7 @@ class FullFileSystem : public Injection {
   std::uint64_t size_ = 0;
   std::uint64_t least_free_ = UINT64_MAX;
   std::int64_t full_ns_ = 0;
+  std::int64_t had_room_ns_ = 0;  // Last seen with room before it was full.
   std::int64_t looked_ns_ = 0;
 };
 

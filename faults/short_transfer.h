@@ -42,7 +42,6 @@ class ShortTransfer {
   enum class File { kRegular, kSocket, kOther };
 
   int open_file();
-  Attempt transfer();
   ssize_t write_out();
   ssize_t read_in();
   bool more_to_read() const;

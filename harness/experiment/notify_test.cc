@@ -17,6 +17,7 @@
 #include "faults/injection_set.h"
 #include "faults/injection_test_util.h"
 #include "harness/experiment/launch.h"
+#include "harness/experiment/launched_subject_test_util.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
 
@@ -29,33 +30,6 @@ using ::testing::AllOf;
 using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::Lt;
-
-// A launched command, without probe or supervisor.
-class CommandView : public SubjectView {
- public:
-  explicit CommandView(Subject& subject) : subject_(subject) {}
-  void refresh() override {}
-  const WorkerTracker& workers() const override { return tracker_; }
-  bool supervised() const override { return false; }
-  bool isolated() const override { return false; }
-  std::int32_t main_pid() const override {
-    return pid_in_own_namespace(subject_.main_pid()).value_or(0);
-  }
-  std::int32_t supervisor_pid() const override { return 0; }
-  Result<UniqueFd> open(std::int32_t pid) const override { return subject_.open_process(pid); }
-  std::vector<pid_t> host_pids() const override { return subject_.descendants(); }
-  Moment moment() const override {
-    Moment moment;
-    moment.now_ns = now_ns();
-    moment.launched_ns = launched_ns_;
-    return moment;
-  }
-
- private:
-  Subject& subject_;
-  WorkerTracker tracker_;
-  const std::int64_t launched_ns_ = now_ns();
-};
 
 class Calls : public ::testing::Test {
  protected:
@@ -97,7 +71,7 @@ class Calls : public ::testing::Test {
     auto subject = Subject::launch(launch);
     EXPECT_TRUE(subject) << (subject ? "" : subject.error().message);
     if (!subject) return "";
-    CommandView view(*subject);
+    LaunchedSubject view(*subject);
     ProbeRing ring = *ProbeRing::create(16);
     set_.launched(view, ring);
     InjectionEvidence evidence;
