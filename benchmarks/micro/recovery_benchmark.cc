@@ -6,6 +6,7 @@
 // They take turns, in random order within each round. The victim is a random worker of the pool, of
 // which the others sleep; it has memory of its own and is busy when it dies.
 #include <fmt/format.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -14,6 +15,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -24,6 +26,7 @@
 #include "benchmarks/micro/recovery_job.h"
 #include "benchmarks/micro/recovery_sides.h"
 #include "harness/os/clock.h"
+#include "harness/os/scheduling.h"
 #include "harness/os/shared_memory.h"
 #include "harness/worker/futex.h"
 
@@ -74,6 +77,91 @@ class WakeSide {
   pid_t pid_ = 0;
 };
 
+// What no take-over can beat: from SIGKILL to a process that waits for a robust mutex of the dead
+// one, with nothing else around. The two are forked by a process of their own: what forks must
+// copy each page that it writes to afterwards.
+class MutexSide {
+ public:
+  MutexSide() : memory_(SharedMemory::create("recovery-mutex", sizeof(Words)).value()) {
+    words_ = new (memory_.data()) Words();
+    pid_ = start([this] {
+      for (std::uint32_t seen = 0;; seen = words_->call.load()) {
+        while (words_->call.load() == seen) futex_wait(words_->call, seen);
+        once();
+      }
+    });
+  }
+  ~MutexSide() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+  Result<double> measure() {
+    words_->answer_ns.store(0);
+    words_->call.fetch_add(1);
+    futex_wake(words_->call);
+    if (!wait_for(words_->answer_ns) || words_->answer_ns.load() < 0) return too_late("a mutex");
+    return static_cast<double>(words_->answer_ns.load());
+  }
+
+ private:
+  struct Words {
+    std::atomic<std::uint32_t> call{0};
+    std::atomic<std::int64_t> answer_ns{0};  // Negative: it took too long.
+    pthread_mutex_t mutex;
+    std::atomic<std::int64_t> held_ns{0};
+    std::atomic<std::int64_t> woken_ns{0};
+  };
+
+  void once() {
+    pthread_mutexattr_t attributes;
+    ::pthread_mutexattr_init(&attributes);
+    ::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    ::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    ::pthread_mutex_init(&words_->mutex, &attributes);
+    words_->held_ns.store(0);
+    words_->woken_ns.store(0);
+    const pid_t victim = start([this] {
+      ::pthread_mutex_lock(&words_->mutex);
+      for (;;) words_->held_ns.store(now_ns());
+    });
+    const bool held = wait_for(words_->held_ns);
+    const pid_t waiter = start([this] {
+      request_time_slice(kShortestTimeSlice);
+      [[maybe_unused]] const volatile std::int64_t touched = now_ns();
+      ::pthread_mutex_lock(&words_->mutex);
+      words_->woken_ns.store(now_ns());
+    });
+    ::usleep(5000);  // Until it sleeps.
+    const std::int64_t killed = now_ns();
+    ::kill(victim, SIGKILL);
+    const bool woken = wait_for(words_->woken_ns);
+    ::kill(waiter, SIGKILL);
+    for (const pid_t pid : {victim, waiter}) ::waitpid(pid, nullptr, 0);
+    words_->answer_ns.store(held && woken ? words_->woken_ns.load() - killed : -1);
+  }
+
+  static pid_t start(const std::function<void()>& body) {
+    const pid_t pid = ::fork();
+    if (pid != 0) return pid;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    body();
+    ::_exit(0);
+  }
+  static bool wait_for(const std::atomic<std::int64_t>& stamp) {
+    const std::int64_t until = now_ns() + kRecoveryBoundNs;
+    while (stamp.load() == 0) {
+      if (now_ns() > until) return false;
+      ::usleep(500);
+    }
+    return true;
+  }
+
+  SharedMemory memory_;
+  Words* words_ = nullptr;
+  pid_t pid_ = 0;
+};
+
 Result<double> tile_alone(const std::vector<std::byte>& tile) {
   static std::vector<std::byte> output(kTileBytes);
   const std::int64_t before = now_ns();
@@ -110,6 +198,7 @@ Result<nlohmann::json> run(const RecoverySettings& settings, bool print) {
   set_up_process();
   const std::vector<std::byte> tile = make_tile();
   WakeSide wake;
+  MutexSide mutex;
   PoolSide take_over(settings, settings.spares, true, tile);
   PoolSide proof(settings, settings.spares, false, tile);
   PoolSide zygote(settings, 0, false, tile);
@@ -120,7 +209,8 @@ Result<nlohmann::json> run(const RecoverySettings& settings, bool print) {
                                    {"spare, by proof", [&] { return proof.measure(); }},
                                    {"take-over", [&] { return take_over.measure(); }},
                                    {"(the tile alone, warm)", [&] { return tile_alone(tile); }},
-                                   {"(a wake-up)", [&] { return wake.measure(); }}};
+                                   {"(a wake-up)", [&] { return wake.measure(); }},
+                                   {"(a robust mutex alone)", [&] { return mutex.measure(); }}};
   auto all = measure_in_turns(sides, settings.rounds, kWarmUp, settings.seed);
   if (!all) return all.error();
   static constexpr const char* kDeaths[] = {"SIGKILL", "a genuine SIGSEGV", "abort()"};

@@ -3,17 +3,21 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "harness/os/clock.h"
 #include "harness/os/crc32c.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
 #include "harness/os/random.h"
+#include "harness/os/scheduling.h"
 #include "harness/os/shared_memory.h"
 #include "harness/os/wait_status.h"
 
@@ -147,6 +151,23 @@ TEST(Random, IsTheSameEverywhereAndUniform) {
   for (const int count : counts) EXPECT_NEAR(count, 10'000, 500);
   EXPECT_NE(derive_seed(1, "a"), derive_seed(1, "b"));
   EXPECT_NE(derive_seed(1, "a", 0), derive_seed(1, "a", 1));
+}
+
+// A thread that asks for short turns keeps its nice value, and gives them up again.
+TEST(Scheduling, AShortTimeSliceIsAskedForAndGivenBack) {
+  std::thread([] {
+    const int before = ::getpriority(PRIO_PROCESS, 0);
+    ASSERT_EQ(::setpriority(PRIO_PROCESS, 0, before + 3), 0);
+    const bool granted = request_time_slice(kShortestTimeSlice);
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), before + 3);
+    EXPECT_EQ(request_time_slice({}), true);
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), before + 3);
+    if (!granted) GTEST_SKIP() << "this kernel grants no time slices (Linux 6.12)";
+    sched_param realtime{1};
+    if (::sched_setscheduler(0, SCHED_FIFO, &realtime) == 0) {
+      EXPECT_FALSE(request_time_slice(kShortestTimeSlice));
+    }
+  }).join();
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
+#include "harness/os/scheduling.h"
 #include "harness/worker/futex.h"
 #include "harness/worker/run_job.h"
 
@@ -48,6 +49,9 @@ class Worker {
     memory_.touch_leases();
     memory_.touch(number_);
     take_guard(cell_);
+    // A spare that wakes on the CPU of whoever has just died must not wait until the kernel has
+    // taken that down.
+    request_time_slice(kShortestTimeSlice);
     publish({CompletionKind::kReady}, {});
     call_coordinator();
     for (;;) {
@@ -130,6 +134,7 @@ class Worker {
     switch (order->kind) {
       case OrderKind::kActivate:
         who_ = {order->place, order->incarnation};
+        request_time_slice({});
         taken_over_.clear();
         // An heir has said so already, when it took over.
         if (heir_.worker != who_.worker || heir_.incarnation != who_.incarnation) {
