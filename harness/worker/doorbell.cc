@@ -1,7 +1,6 @@
 #include "harness/worker/doorbell.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -17,12 +16,9 @@ Result<Doorbell> Doorbell::create() {
   Doorbell made;
   made.listener_.reset(ends[0]);
   made.bell_.reset(ends[1]);
-  struct stat info {};
-  if (::fstat(ends[1], &info) != 0) {
-    return system_error("inspect the doorbell of a worker pool", errno);
-  }
-  made.device_ = info.st_dev;
-  made.inode_ = info.st_ino;
+  auto pipe = FileIdentity::of(ends[1]);
+  if (!pipe) return pipe.error().with_context("make the doorbell of a worker pool");
+  made.pipe_ = *pipe;
   return made;
 }
 
@@ -37,10 +33,7 @@ void Doorbell::ring() const {
 }
 
 bool Doorbell::ring_if_there() const {
-  struct stat info {};
-  if (::fstat(bell_.get(), &info) != 0 || info.st_ino != inode_ || info.st_dev != device_) {
-    return false;
-  }
+  if (!pipe_.is(bell_.get())) return false;
   ssize_t written = 0;
   do {
     written = ::write(bell_.get(), "", 1);

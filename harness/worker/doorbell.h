@@ -2,8 +2,7 @@
 // (All eventfds share one.)
 #pragma once
 
-#include <sys/types.h>
-
+#include "harness/os/file_identity.h"
 #include "harness/os/result.h"
 #include "harness/os/unique_fd.h"
 
@@ -28,8 +27,7 @@ class Doorbell {
  private:
   UniqueFd listener_;
   UniqueFd bell_;
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
+  FileIdentity pipe_;
 };
 
 }  // namespace crashworthy

@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
@@ -160,8 +162,12 @@ std::span<std::byte> FrameArena::view(const FrameRef& ref) const {
   return {at(ref.region, ref.offset), ref.bytes};
 }
 
-void FrameArena::seal_all() {
+void FrameArena::give_up() {
   memory_.close_descriptor();
+  seal_all();
+}
+
+void FrameArena::seal_all() {
   const int refused = ::mprotect(memory_.data(), memory_.size(), PROT_READ);
   CRASHWORTHY_CHECK(refused == 0, errno);
 }
@@ -172,11 +178,13 @@ bool FrameArena::protect(const FrameRef& ref, int protection) const {
 }
 
 bool FrameArena::unseal(const FrameRef& ref) const {
+  if (is_copied(ref)) return true;
   if (const auto key = key_of(ref)) return ::pkey_set(*key, 0) == 0;
   return protect(ref, PROT_READ | PROT_WRITE);
 }
 
 bool FrameArena::seal(const FrameRef& ref) const {
+  if (is_copied(ref)) return true;
   if (const auto key = key_of(ref)) return ::pkey_set(*key, PKEY_DISABLE_WRITE) == 0;
   return protect(ref, PROT_READ);
 }
@@ -211,6 +219,51 @@ void FrameArena::use_keys(std::uint32_t region) {
     ::pkey_mprotect(at(region, bank * bank_bytes_), bank_bytes_ - kPage, PROT_READ, 0);
   }
   for (const int key : keys) ::pkey_free(key);
+}
+
+// ---- Copies ----
+
+void FrameArena::use_copies() {
+  auto file = FileIdentity::of(memory_.fd());
+  // Shared: what a job forks fills its output, too.
+  void* memory = ::mmap(nullptr, kMostCopied + kPage, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (!file || memory == MAP_FAILED) return;  // Then frames are opened and closed.
+  auto* copy = static_cast<std::byte*>(memory);
+  if (::mprotect(copy + kMostCopied, kPage, PROT_NONE) != 0) return;
+  file_ = *file;
+  copy_ = copy;
+}
+
+bool FrameArena::is_copied(const FrameRef& ref) const {
+  return copy_ != nullptr && ref.bytes <= kMostCopied && !key_of(ref);
+}
+
+std::span<std::byte> FrameArena::writable(const FrameRef& ref) const {
+  if (!is_copied(ref)) return view(ref);
+  return {copy_ + kMostCopied - whole_pages(ref.bytes), ref.bytes};
+}
+
+bool FrameArena::write_back(const FrameRef& ref, std::size_t bytes) const {
+  if (!is_copied(ref)) return true;
+  const std::span<std::byte> target = view(ref);
+  CRASHWORTHY_CHECK(bytes <= target.size(), bytes, target.size());
+  const std::byte* from = writable(ref).data();
+  if (!file_.is(memory_.fd())) {  // A job has closed it.
+    if (!protect(ref, PROT_READ | PROT_WRITE)) return false;
+    std::memcpy(target.data(), from, bytes);
+    return protect(ref, PROT_READ);
+  }
+  auto at = static_cast<off_t>(target.data() - memory_.data());
+  while (bytes > 0) {
+    const ssize_t written = ::pwrite(memory_.fd(), from, bytes, at);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    from += written;
+    at += written;
+    bytes -= static_cast<std::size_t>(written);
+  }
+  return true;
 }
 
 }  // namespace crashworthy

@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "harness/os/file_identity.h"
 #include "harness/os/result.h"
 #include "harness/os/shared_memory.h"
 #include "harness/worker/forked.h"
@@ -84,14 +85,30 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
 
   // In a worker process: makes the whole arena read-only for it, or the pages of one frame
   // writable, or read-only again. False when the kernel refuses, which for the whole is a bug: a
-  // job has unmapped the frame, or filled the table of mappings.
+  // job has unmapped the frame, or filled the table of mappings. Of frames that are copied
+  // (use_copies()) nothing changes.
   void seal_all();
+  // The same for a process that has nothing to do with the arena: it cannot map it anew either.
+  void give_up();
   [[nodiscard]] bool unseal(const FrameRef& ref) const;
   [[nodiscard]] bool seal(const FrameRef& ref) const;
   // After seal_all(): from now on the banks of this region are opened and closed by protection keys
   // (pkeys(7)), which takes no system call, but concerns the calling thread alone. Where there are
   // none, nothing changes.
   void use_keys(std::uint32_t region);
+
+  // After seal_all(), once in a worker process: from now on a frame of up to kMostCopied bytes that
+  // has no key is never opened here. It is filled beside, in memory of this process and of what
+  // that forks, and written back whole by the kernel: two changes of the page table for each frame
+  // cost more than the copy, on some virtual machines tens of times as much.
+  void use_copies();
+  static constexpr std::size_t kMostCopied = std::size_t{256} << 10;
+  // Where this process fills a frame: the frame itself once it is unsealed, or its copy, of which a
+  // guard page is behind the last page too. One frame at a time.
+  std::span<std::byte> writable(const FrameRef& ref) const;
+  // The first `bytes` bytes that were filled are in the frame afterwards. False when the kernel
+  // refuses, as for unseal().
+  [[nodiscard]] bool write_back(const FrameRef& ref, std::size_t bytes) const;
 
  private:
   friend class Frame;
@@ -108,6 +125,7 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
     return memory_.data() + region * region_bytes_ + offset;
   }
   bool protect(const FrameRef& ref, int protection) const;
+  bool is_copied(const FrameRef& ref) const;
 
   const Owner owner_;
   SharedMemory memory_;
@@ -117,6 +135,9 @@ class FrameArena : public std::enable_shared_from_this<FrameArena> {
   std::vector<std::bitset<kBanks>> free_banks_;  // By region.
   const std::size_t bank_bytes_;
   std::vector<int> keys_;  // By bank, in a worker that uses them.
+  // In a worker that uses copies: kMostCopied bytes, and the file that they are written back to.
+  std::byte* copy_ = nullptr;
+  FileIdentity file_;
 };
 
 }  // namespace crashworthy

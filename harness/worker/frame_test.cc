@@ -153,6 +153,68 @@ TEST(Frames, OnlyTheUnsealedOneCanBeWritten) {
   EXPECT_EQ(death_by_writing(*arena, mine.ref(), other.data()), SIGSEGV);
 }
 
+// ---- Copies ----
+
+// The signal that a child dies of, which runs `act` as a worker that copies; 0: it lives.
+template <typename Act>
+int death_with_copies(FrameArena& arena, const Act& act) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    arena.seal_all();
+    arena.use_copies();
+    act();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  EXPECT_FALSE(WIFEXITED(status) && WEXITSTATUS(status) != 0) << WEXITSTATUS(status);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+TEST(Frames, ACopyIsWrittenBackAndTheFrameItselfIsNeverOpen) {
+  const auto arena = arena_of(2, 100);
+  const Frame before = arena->allocate(0, kPage);
+  const Frame frame = arena->allocate(0, 2 * kPage - 10);
+  const Frame large = arena->allocate(0, FrameArena::kMostCopied + 1);
+  const auto fill = [&](std::byte value) {
+    const std::span<std::byte> output = arena->writable(frame.ref());
+    if (output.size() != frame.size() || output.data() == frame.data()) ::_exit(8);
+    if (!arena->unseal(frame.ref())) ::_exit(9);
+    std::memset(output.data(), static_cast<int>(value), output.size());
+  };
+  const auto write_back = [&](std::size_t bytes) {
+    if (!arena->write_back(frame.ref(), bytes) || !arena->seal(frame.ref())) ::_exit(7);
+  };
+  EXPECT_EQ(death_with_copies(*arena, [&] { fill(std::byte{1}), write_back(frame.size()); }), 0);
+  EXPECT_EQ(frame.data()[frame.size() - 1], std::byte{1});
+  EXPECT_EQ(death_with_copies(*arena, [&] { fill(std::byte{2}), write_back(100); }), 0);
+  EXPECT_EQ(frame.data()[99], std::byte{2});
+  EXPECT_EQ(frame.data()[100], std::byte{1}) << "no more than it was told";
+  EXPECT_EQ(before.data()[kPage - 1], std::byte{0});
+  EXPECT_EQ(death_with_copies(*arena, [&] { fill(std::byte{3}); }), 0);
+  EXPECT_EQ(frame.data()[0], std::byte{2}) << "it was not written back";
+  const auto poke = [](std::byte* target) { *static_cast<volatile std::byte*>(target) = {}; };
+  EXPECT_EQ(death_with_copies(*arena, [&] { fill({}), poke(frame.data()); }), SIGSEGV);
+  EXPECT_EQ(
+      death_with_copies(*arena, [&] { poke(arena->writable(frame.ref()).data() + 2 * kPage); }),
+      SIGSEGV)
+      << "a guard page";
+  EXPECT_EQ(death_with_copies(*arena,
+                              [&] {
+                                if (!arena->unseal(large.ref())) ::_exit(9);
+                                if (arena->writable(large.ref()).data() != large.data()) ::_exit(8);
+                                poke(large.data());
+                                if (!arena->seal(large.ref())) ::_exit(9);
+                              }),
+            0)
+      << "too large to be copied";
+  // The descriptor is gone, or another file's.
+  const auto close_all = [&] { ::close_range(3, ~0u, 0); };
+  EXPECT_EQ(death_with_copies(*arena, [&] { fill(std::byte{4}), close_all(), write_back(1); }), 0);
+  EXPECT_EQ(frame.data()[0], std::byte{4});
+  EXPECT_EQ(frame.data()[1], std::byte{2});
+}
+
 // ---- Banks ----
 
 TEST(Frames, ABankHoldsOneFrameAndIsFreeAgainWithIt) {

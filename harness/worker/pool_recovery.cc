@@ -145,7 +145,7 @@ void WorkerPool::seal_other_pools() {
   }
   for (const auto& each : all().arenas) {
     const auto arena = each.lock();
-    if (arena != nullptr && arena != frames_) arena->seal_all();
+    if (arena != nullptr && arena != frames_) arena->give_up();
   }
 }
 

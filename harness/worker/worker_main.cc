@@ -45,6 +45,7 @@ class Worker {
     CRASHWORTHY_CHECK(refused == 0, refused);
     memory_.unseal(number_);
     if (setup_.protection_keys) setup_.frames->use_keys(region_of(number_));
+    setup_.frames->use_copies();
     if (setup_.warm_up) warm_up(*setup_.warm_up);
     memory_.touch_leases();
     memory_.touch(number_);
@@ -167,7 +168,7 @@ class Worker {
     JobContext context;
     context.who = who;
     context.attempt = attempt;
-    context.output = setup_.frames->view(frame);
+    context.output = setup_.frames->writable(frame);
     context.frames = setup_.frames;
     context.heartbeats = &cell_.heartbeats;
     return context;
@@ -188,6 +189,7 @@ class Worker {
     job_.output_bytes = order.output_bytes;
     JobOutput output =
         run_job(setup_.function, job_, context_of(who, attempt, frame), setup_.probe);
+    if (!output.failure && !setup_.frames->write_back(frame, output.frame_bytes)) give_up();
     Completion completion{CompletionKind::kJob,
                           source.cell,
                           source.generation,
