@@ -107,12 +107,14 @@ inline void collect(std::vector<JobResult> came, Results& results) {
   }
 }
 
-// Waits until nothing is in flight, or until the pool fails: then the error is returned.
+// Waits until nothing is in flight, or until the pool fails: then the error is returned. However
+// long it takes while results come: the machine may be busy.
 inline std::optional<Error> finish(Executor& executor, Results& results) {
-  const std::int64_t until = now_ns() + kPatienceNs;
+  std::int64_t until = now_ns() + kPatienceNs;
   while (executor.in_flight() > 0) {
     auto came = executor.wait(1000ms);
     if (!came) return came.error();
+    if (!came->empty()) until = now_ns() + kPatienceNs;
     collect(std::move(*came), results);
     if (now_ns() > until) {
       ADD_FAILURE() << executor.in_flight() << " jobs never ended";
