@@ -18,6 +18,10 @@ foreach(component core imgproc imgcodecs photo)
   target_link_libraries(crashworthy_opencv INTERFACE ${CRASHWORTHY_OPENCV_${component}})
 endforeach()
 
+# Outputs are decoded with them as strictly as can be; OpenCV swallows their warnings.
+find_package(JPEG REQUIRED)
+find_package(PNG REQUIRED)
+
 # Optional: without it, faults at ELF symbols are skipped, each saying so.
 find_path(CRASHWORTHY_LIBELF_INCLUDE gelf.h)
 find_library(CRASHWORTHY_LIBELF elf)

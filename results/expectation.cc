@@ -28,9 +28,10 @@ constexpr std::array<MeasureRow, 11> kMeasures{{{"throughput", "items/s"},
                                                 {"equivalent_outage", "ns"},
                                                 {"redone", "count"},
                                                 {"protection_cost", "ratio"}}};
-constexpr std::array<const char*, 9> kItemNames{"offered",    "ok",        "corrupt",
-                                                "failed",     "lost",      "unfinished",
-                                                "duplicated", "misplaced", "redone"};
+constexpr std::array<const char*, 13> kItemNames{
+    "offered",    "ok",        "corrupt", "failed", "lost",  "unfinished",
+    "duplicated", "misplaced", "torn",    "empty",  "extra", "stale_temporary",
+    "redone"};
 
 std::string known_measures() {
   std::string names;
@@ -80,6 +81,10 @@ std::int64_t count_of(const CellSummary& cell, std::string_view measure) {
   if (name == "offered") return items.offered;
   if (name == "duplicated") return items.duplicated;
   if (name == "misplaced") return items.misplaced;
+  if (name == "torn") return items.torn;
+  if (name == "empty") return items.empty;
+  if (name == "extra") return items.extra;
+  if (name == "stale_temporary") return items.stale_temporary;
   if (name == "redone") return items.redone;
   for (std::size_t i = 0; i < kItemClassCount; ++i) {
     if (name == item_class_name(static_cast<ItemClass>(i))) return items.classes[i];

@@ -78,6 +78,10 @@ const char* item_event_name(ItemEvent event) {
       return "duplicated";
     case ItemEvent::kMisplaced:
       return "misplaced";
+    case ItemEvent::kTorn:
+      return "torn";
+    case ItemEvent::kEmpty:
+      return "empty";
   }
   return "unknown";
 }

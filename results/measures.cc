@@ -63,6 +63,9 @@ void read_event(const json& event, TrialResult& result, Victim& victim) {
     if (event.value("event", "") == "ended") result.stamps.ended = time_of(event);
   } else if (type == "injection_result") {
     read_injection(event, result, victim);
+  } else if (type == "extra_output") {
+    const bool stale = event.value("kind", "") == "stale_temporary";
+    ++(stale ? result.items.stale_temporary : result.items.extra);
   } else if (type == "end") {
     result.complete = true;
     const std::string outcome = event.value("outcome", "");
@@ -88,6 +91,10 @@ void count_items(const TrialHistory& history, std::int64_t offered, TrialResult&
       result.items.duplicated += record.value;
     } else if (record.kind() == ItemEvent::kMisplaced) {
       ++result.items.misplaced;
+    } else if (record.kind() == ItemEvent::kTorn) {
+      ++result.items.torn;
+    } else if (record.kind() == ItemEvent::kEmpty) {
+      ++result.items.empty;
     } else if (record.kind() == ItemEvent::kStarted) {
       result.tells = true;
       ++executions[{record.item, record.part}];
@@ -280,6 +287,10 @@ ItemCounts& ItemCounts::operator+=(const ItemCounts& other) {
   for (std::size_t i = 0; i < classes.size(); ++i) classes[i] += other.classes[i];
   duplicated += other.duplicated;
   misplaced += other.misplaced;
+  torn += other.torn;
+  empty += other.empty;
+  extra += other.extra;
+  stale_temporary += other.stale_temporary;
   redone += other.redone;
   return *this;
 }

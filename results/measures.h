@@ -21,6 +21,10 @@ struct ItemCounts {
   std::array<std::int64_t, kItemClassCount> classes{};  // By ItemClass; their sum is `offered`.
   std::int64_t duplicated = 0;
   std::int64_t misplaced = 0;
+  std::int64_t torn = 0;             // Of the corrupt ones: the output stops before its end.
+  std::int64_t empty = 0;            // Of the corrupt ones: the output has no bytes.
+  std::int64_t extra = 0;            // Outputs that belong to no item.
+  std::int64_t stale_temporary = 0;  // Files left behind that look unfinished by their names.
   std::int64_t redone = 0;  // Units of work executed again, beyond the first execution of each.
 
   std::int64_t of(ItemClass c) const { return classes[static_cast<std::size_t>(c)]; }

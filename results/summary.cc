@@ -378,6 +378,10 @@ json items_to_json(const ItemCounts& items) {
   json object{{"offered", items.offered},
               {"duplicated", items.duplicated},
               {"misplaced", items.misplaced},
+              {"torn", items.torn},
+              {"empty", items.empty},
+              {"extra", items.extra},
+              {"stale_temporary", items.stale_temporary},
               {"redone", items.redone}};
   for (std::size_t i = 0; i < kItemClassCount; ++i)
     object[item_class_name(static_cast<ItemClass>(i))] = items.classes[i];
@@ -436,6 +440,10 @@ CellSummary cell_from_json(const json& object) {
   cell.items.offered = items.at("offered").get<std::int64_t>();
   cell.items.duplicated = items.at("duplicated").get<std::int64_t>();
   cell.items.misplaced = items.at("misplaced").get<std::int64_t>();
+  cell.items.torn = items.at("torn").get<std::int64_t>();
+  cell.items.empty = items.at("empty").get<std::int64_t>();
+  cell.items.extra = items.at("extra").get<std::int64_t>();
+  cell.items.stale_temporary = items.at("stale_temporary").get<std::int64_t>();
   cell.items.redone = items.at("redone").get<std::int64_t>();
   for (std::size_t i = 0; i < kItemClassCount; ++i) {
     cell.items.classes[i] =

@@ -7,9 +7,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
-#include "harness/experiment/content.h"
+#include "harness/experiment/baseline.h"
+#include "harness/experiment/content_reader.h"
 #include "harness/experiment/observer.h"
+#include "harness/experiment/text_mask.h"
 #include "harness/os/file.h"
 
 namespace crashworthy {
@@ -29,6 +32,24 @@ class Outputs : public ::testing::Test {
     auto golden = read_golden(root(), {}, std::nullopt, scratch_);
     ASSERT_TRUE(golden) << golden.error().message;
     golden_ = *golden;
+    keep_golden();
+  }
+  // The golden run's outputs stay, as in a run.
+  void keep_golden() {
+    fs::remove_all(scratch_ / "golden");
+    fs::copy(root(), scratch_ / "golden", fs::copy_options::recursive);
+    golden_.files = scratch_ / "golden";
+  }
+  // What is there now is the golden run.
+  void make_golden(const std::vector<std::string>& patterns = {}) {
+    auto golden = read_golden(root(), patterns, std::nullopt, scratch_);
+    ASSERT_TRUE(golden) << golden.error().message;
+    golden_ = *golden;
+    keep_golden();
+  }
+  void empty_root() {
+    fs::remove_all(root());
+    fs::create_directories(root());
   }
   void TearDown() override { fs::remove_all(scratch_); }
 
@@ -79,8 +100,29 @@ TEST_F(Outputs, OneFlippedBitIsCorrupt) {
 TEST_F(Outputs, TornAndEmptyFilesAreCorrupt) {
   put(name(0), picture(0).substr(0, 13));
   put(name(4), "");
-  EXPECT_THAT(check().classes,
+  const ItemVerdicts verdicts = check();
+  EXPECT_THAT(verdicts.classes,
               ElementsAre(ItemClass::kCorrupt, kOk, kOk, kOk, ItemClass::kCorrupt));
+  ASSERT_EQ(verdicts.bad.size(), 2u);
+  EXPECT_EQ(verdicts.bad[0].item, 0u);
+  EXPECT_EQ(verdicts.bad[0].state, ContentState::kTorn);
+  EXPECT_EQ(verdicts.bad[1].item, 4u);
+  EXPECT_EQ(verdicts.bad[1].state, ContentState::kEmpty);
+}
+
+TEST_F(Outputs, WhatABadOutputIsInsteadIsSaid) {
+  put(name(0), "P5\n2 3\n255\n" + std::string(6, 'a'));
+  put(name(1), picture(4));
+  put(name(2), "no picture at all, but longer than one");
+  std::string changed = picture(3);
+  changed.back() = 'z';
+  put(name(3), changed);
+  std::vector<std::string> said;
+  for (const BadOutput& bad : check().bad)
+    said.push_back(std::string(content_state_name(bad.state)) + ": " + bad.difference);
+  EXPECT_THAT(said, ElementsAre("whole: the kind: pixels:2x3:8, not pixels:2x2:8",
+                                "whole: it has the content of 'i4.pgm'",
+                                "damaged: no signature of pnm", "whole: the pixels"));
 }
 
 TEST_F(Outputs, OtherBytesWithTheSamePixelsAreOk) {
@@ -122,9 +164,218 @@ TEST_F(Outputs, ReplacedByACopyOfItsNeighbourIsCorruptAndADuplicate) {
   EXPECT_EQ(verdicts.duplicated, (std::map<std::size_t, std::int64_t>{{2, 1}}));
 }
 
+// One frame comes twice, and all later ones move on by one.
+TEST_F(Outputs, ADuplicatedFrameMisplacesTheLaterOnes) {
+  for (int i = 3; i < 6; ++i) put(name(i), picture(i - 1));
+  const ItemVerdicts verdicts = check();
+  EXPECT_THAT(verdicts.classes, ElementsAre(kOk, kOk, kOk, kOk, kOk));
+  EXPECT_EQ(verdicts.duplicated, (std::map<std::size_t, std::int64_t>{{2, 1}}));
+  EXPECT_EQ(verdicts.misplaced, (std::map<std::size_t, std::string>{{3, name(4)}, {4, name(5)}}));
+  EXPECT_THAT(verdicts.bad, IsEmpty());
+}
+
+TEST_F(Outputs, ItemsOfTheSameContentAreNotConfused) {
+  put(name(1), picture(0));
+  put(name(3), picture(0));
+  make_golden();
+  const ItemVerdicts clean = check();
+  EXPECT_THAT(clean.classes, ElementsAre(kOk, kOk, kOk, kOk, kOk));
+  EXPECT_THAT(clean.duplicated, IsEmpty());
+  fs::remove(root() / name(1));
+  ItemVerdicts verdicts = check();
+  EXPECT_THAT(verdicts.classes, ElementsAre(kOk, ItemClass::kLost, kOk, kOk, kOk));
+  EXPECT_THAT(verdicts.misplaced, IsEmpty());
+  put("elsewhere.pgm", picture(0));
+  verdicts = check();
+  EXPECT_THAT(verdicts.classes, ElementsAre(kOk, kOk, kOk, kOk, kOk));
+  EXPECT_EQ(verdicts.misplaced, (std::map<std::size_t, std::string>{{1, "elsewhere.pgm"}}));
+  EXPECT_THAT(verdicts.duplicated, IsEmpty());
+  put("once_more.pgm", picture(0));
+  EXPECT_EQ(check().duplicated, (std::map<std::size_t, std::int64_t>{{0, 1}}));
+}
+
+// Empty files are all alike: the empty output of one item is no trace of another.
+TEST_F(Outputs, AnEmptyOutputIsNobodysContent) {
+  put("empty.txt", "");
+  make_golden();
+  EXPECT_THAT(check().classes, ::testing::Each(kOk));
+  put(name(0), "");
+  put("stranger", "");
+  const ItemVerdicts verdicts = check();
+  EXPECT_EQ(verdicts.classes[1], ItemClass::kCorrupt);
+  EXPECT_EQ(verdicts.classes[0], kOk);
+  EXPECT_THAT(verdicts.duplicated, IsEmpty());
+  EXPECT_THAT(verdicts.extra, ElementsAre("stranger"));
+}
+
 TEST_F(Outputs, StrangersAreExtra) {
-  put("half.tmp", "not a picture");
-  EXPECT_THAT(check().extra, ElementsAre("half.tmp"));
+  put("half.dat", "not a picture");
+  const ItemVerdicts verdicts = check();
+  EXPECT_THAT(verdicts.extra, ElementsAre("half.dat"));
+  EXPECT_THAT(verdicts.stale_temporary, IsEmpty());
+}
+
+// What was not renamed yet is not delivered, however whole it is.
+TEST_F(Outputs, TemporaryFilesAreCountedByThemselves) {
+  fs::rename(root() / name(3), root() / (name(3) + ".tmp"));
+  put("magick-XyZ12", "");
+  const ItemVerdicts verdicts = check();
+  EXPECT_THAT(verdicts.classes, ElementsAre(kOk, kOk, kOk, ItemClass::kLost, kOk));
+  EXPECT_THAT(verdicts.stale_temporary, ElementsAre("i3.pgm.tmp", "magick-XyZ12"));
+  EXPECT_THAT(verdicts.extra, IsEmpty());
+  EXPECT_THAT(verdicts.misplaced, IsEmpty());
+  EXPECT_THAT(verdicts.duplicated, IsEmpty());
+}
+
+TEST_F(Outputs, TemporaryFilesCountOutsideOfThePatternsUnlessTheGoldenRunLeftThem) {
+  put("always~", "");
+  make_golden({"*.pgm"});
+  put("x.part", "");
+  put("notes.txt", "");
+  auto verdicts = check_outputs(golden_, root(), {"*.pgm"}, {}, {}, true, scratch_);
+  ASSERT_TRUE(verdicts);
+  EXPECT_THAT(verdicts->stale_temporary, ElementsAre("x.part"));
+  EXPECT_THAT(verdicts->extra, IsEmpty());
+}
+
+TEST(OutputNames, TellTemporaryFilesFromOutputs) {
+  const std::set<std::string> items{"out/a.png", "out/b.tar.gz", "log", "out/c~"};
+  for (const char* name :
+       {"out/x.tmp", "out/a.png~", "out/a.png.1", "out/.a.png.AbC123", "out/a", "out/b.tar",
+        "out/z.Ab3dE9", "out/z.jpg_exiftool_tmp", "out/.gsf-save-K3X", "out/.nfs0001",
+        "out/#a.png#", "log.old", "out/q.part"})
+    EXPECT_TRUE(is_temporary_name(name, items)) << name;
+  for (const char* name : {"out/a.png", "out/a_01.png", "out/d.png", "out/c~", "logger", "out/a.p",
+                           "out/page.000123", "out/file.backup", "a.png", "out/photo.JPEG"})
+    EXPECT_FALSE(is_temporary_name(name, items)) << name;
+}
+
+// Text has no end of its own: only the golden file tells that it goes on.
+TEST_F(Outputs, TextThatStopsEarlyIsTorn) {
+  empty_root();
+  put("a.txt", "one\ntwo\nthree\n");
+  put("b.bin", std::string("\x01\x02\x03\x04", 4));
+  put("c.txt", "right\n");
+  make_golden();
+  put("a.txt", "one\ntwo\n");
+  put("b.bin", std::string("\x01\x02", 2));
+  put("c.txt", "wrong\n");
+  const ItemVerdicts verdicts = check();
+  ASSERT_EQ(verdicts.bad.size(), 3u);
+  EXPECT_EQ(verdicts.bad[0].state, ContentState::kTorn);
+  EXPECT_EQ(verdicts.bad[1].state, ContentState::kTorn);
+  EXPECT_EQ(verdicts.bad[2].state, ContentState::kWhole);
+  EXPECT_EQ(verdicts.bad[2].difference, "the text");
+}
+
+TEST_F(Outputs, OneLostInAThousandIsOneLost) {
+  empty_root();
+  for (int i = 0; i < 1000; ++i)
+    put(std::to_string(i) + ".txt", "item " + std::to_string(i) + "\n");
+  make_golden();
+  EXPECT_THAT(check().classes, ::testing::Each(kOk));
+  fs::remove(root() / "437.txt");
+  const ItemVerdicts verdicts = check();
+  EXPECT_EQ(std::count(verdicts.classes.begin(), verdicts.classes.end(), kOk), 999);
+  EXPECT_EQ(std::count(verdicts.classes.begin(), verdicts.classes.end(), ItemClass::kLost), 1);
+  for (std::size_t i = 0; i < 1000; ++i) {
+    EXPECT_EQ(verdicts.classes[i] == ItemClass::kLost, golden_.items[i].name == "437.txt");
+  }
+}
+
+// Two fault-free runs, planted.
+class TwoRuns : public Outputs {
+ protected:
+  Result<Golden> agree_on(const std::map<std::string, std::string>& first,
+                          const std::map<std::string, std::string>& second) {
+    return agree(read_run("first", first), read_run("second", second));
+  }
+  Golden read_run(const std::string& run, const std::map<std::string, std::string>& files) {
+    const fs::path directory = scratch_ / run;
+    fs::create_directories(directory);
+    for (const auto& [file, content] : files)
+      std::ofstream(directory / file, std::ios::binary) << content;
+    auto golden = read_golden(directory, {}, std::nullopt, scratch_);
+    EXPECT_TRUE(golden);
+    golden->files = directory;
+    return *golden;
+  }
+};
+
+TEST_F(TwoRuns, ThatAreEqualNeedNothing) {
+  const auto golden = agree_on({{"a", "x"}, {"b", picture(0)}}, {{"a", "x"}, {"b", picture(0)}});
+  ASSERT_TRUE(golden);
+  EXPECT_EQ(golden->items.size(), 2u);
+  EXPECT_THAT(golden->canonicalised, IsEmpty());
+}
+
+TEST_F(TwoRuns, OtherBytesOfTheSamePixelsAreComparedByPixels) {
+  const auto golden = agree_on({{"a.pgm", picture(0)}},
+                               {{"a.pgm", "P5\n# today\n2 2\n255\n" + std::string(4, 'a')}});
+  ASSERT_TRUE(golden);
+  ASSERT_EQ(golden->canonicalised.size(), 1u);
+  EXPECT_THAT(golden->canonicalised[0].how, ::testing::HasSubstr("by its pixels"));
+  EXPECT_THAT(golden_notes(*golden), ElementsAre(::testing::HasSubstr("'a.pgm': compared by")));
+}
+
+TEST_F(TwoRuns, NumbersThatChangeInALineAreMaskedThereAndNowhereElse) {
+  const auto text = [](const char* date, const char* count) {
+    return std::string("made ") + date + " by process " + count + " in /tmp/x" + count +
+           "/y\nitems: 12\n";
+  };
+  auto golden = agree_on({{"a.txt", text("Mon Jan  5 12:00:01 UTC", "4711")}},
+                         {{"a.txt", text("Tue Feb 16 13:10:22 UTC", "99")}});
+  ASSERT_TRUE(golden) << golden.error().message;
+  EXPECT_THAT(golden->outputs[0].masked_lines, ElementsAre(0u));
+  golden_ = golden_from_json(to_json(*golden));
+  golden_.files = scratch_ / "second";
+  empty_root();
+  put("a.txt", text("Sun Dec 31 01:02:03 CET", "5"));
+  EXPECT_THAT(check().classes, ElementsAre(kOk)) << "a third date";
+  fs::rename(root() / "a.txt", root() / "elsewhere.txt");
+  EXPECT_THAT(check().classes, ElementsAre(kOk)) << "found by its content all the same";
+  fs::remove(root() / "elsewhere.txt");
+  put("a.txt", "made Sun Dec 31 01:02:03 CET by process 5 in /tmp/x5/y\nitems: 13\n");
+  EXPECT_THAT(check().classes, ElementsAre(ItemClass::kCorrupt)) << "another number elsewhere";
+  put("a.txt", "made Sun Dec 31 01:02:03 CET by process 5 in /tmp/x5/y\n");
+  const ItemVerdicts torn = check();
+  ASSERT_EQ(torn.bad.size(), 1u);
+  EXPECT_EQ(torn.bad[0].state, ContentState::kTorn);
+}
+
+TEST_F(TwoRuns, ThatDifferOtherwiseAreRefusedAndSaidWhere) {
+  const auto text = agree_on({{"a", "1\nred 5\n"}}, {{"a", "1\nblue 5\n"}});
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().kind, ErrorKind::kNoData);
+  EXPECT_THAT(text.error().message, ::testing::HasSubstr("'a' differs in line 2 of its text"));
+  EXPECT_THAT(text.error().hint, ::testing::HasSubstr("--outputs"));
+  const auto pixels = agree_on({{"p.pgm", picture(0)}}, {{"p.pgm", picture(1)}});
+  ASSERT_FALSE(pixels);
+  EXPECT_THAT(pixels.error().message, ::testing::HasSubstr("'p.pgm' differs in its pixels"));
+  const auto torn = agree_on({{"t.pgm", "P5\n9 9\n255\na"}}, {{"t.pgm", "P5\n9 9\n255\nb"}});
+  ASSERT_FALSE(torn);
+  EXPECT_THAT(torn.error().message, ::testing::HasSubstr("shorter than its header says"));
+}
+
+TEST_F(TwoRuns, AnOutputOfOneRunAloneIsRefusedUnlessItIsTemporary) {
+  const auto extra = agree_on({{"a", "x"}}, {{"a", "x"}, {"run-8", "y"}});
+  ASSERT_FALSE(extra);
+  EXPECT_THAT(extra.error().message,
+              ::testing::HasSubstr("'run-8' is there after the second run only"));
+  fs::remove_all(scratch_ / "second");
+  const auto temporary = agree_on({{"a", "x"}, {"magick-Ab1", "y"}}, {{"a", "x"}});
+  ASSERT_TRUE(temporary);
+  EXPECT_EQ(temporary->items.size(), 1u);
+  EXPECT_THAT(temporary->left_out, ElementsAre("magick-Ab1"));
+}
+
+TEST(TextMask, MasksNumbersDatesAndPathsAlone) {
+  EXPECT_EQ(mask_lines("at 12:30 on May 5\nat 12:30\n", {0}), "at #:# on # #\nat 12:30\n");
+  EXPECT_EQ(mask_lines("see \"/tmp/a b\" and a/b", {0}), "see \"# b\" and a/b");
+  EXPECT_FALSE(changing_lines("a 1\n", "b 1\n"));
+  EXPECT_FALSE(changing_lines("a 1\n", "a 1\na 2\n"));
+  EXPECT_EQ(changing_lines("x\na 1\n", "x\na 2\n"), std::vector<std::size_t>{1});
+  EXPECT_EQ(changing_lines("x\n", "x\n"), std::vector<std::size_t>{});
 }
 
 TEST_F(Outputs, LinksAreNotFollowed) {

@@ -6,68 +6,42 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <csignal>
+#include <fstream>
 #include <memory>
-#include <sstream>
+#include <vector>
 
-#include "harness/experiment/environment.h"
-#include "harness/os/file.h"
-#include "harness/process/launcher.h"
+#include "harness/os/unique_fd.h"
 
 namespace crashworthy {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::minutes kHelperBound(5);
-
-// One run of the helper over `files`; fewer answers than files when it died half-way.
-Result<std::vector<std::string>> run_helper(const std::vector<fs::path>& files,
-                                            const fs::path& scratch) {
-  auto helper = find_helper("crashworthy-content");
-  if (!helper) return helper.error();
-  std::string list;
-  for (const fs::path& file : files) list += file.string() + '\0';
-  const fs::path list_file = scratch / "content.list";
-  const fs::path answer_file = scratch / "content.answers";
-  fs::remove(answer_file);
-  if (auto written = write_file_atomically(list_file, list); !written) return written.error();
-  LaunchSpec spec;
-  spec.argv = {helper->string(), list_file.string()};
-  spec.environment = to_environment(inherited_variables());
-  spec.stdout_file = answer_file;
-  auto subject = Subject::launch(spec);
-  if (!subject) return subject.error();
-  const bool gone = subject->wait_until_gone(kHelperBound);
-  if (!gone) return Error{ErrorKind::kTimeout, 0, "reading the outputs took too long", {}};
-  // A damaged file may crash the helper; anything else that ends it early is our trouble, not the
-  // subject's.
-  auto reports = subject->read_reports();
-  if (!reports) return reports.error();
-  bool ended = false;
-  for (const Report& report : *reports) {
-    if (report.kind != Report::Kind::kMainEnded) continue;
-    ended =
-        report.status.success() || (report.status.signalled() && report.status.signal() != SIGKILL);
-    if (!ended)
-      return Error{ErrorKind::kSystem,
-                   0,
-                   "unable to read the outputs: crashworthy-content " + report.status.describe(),
-                   {}};
-  }
-  if (!ended)
-    return Error{
-        ErrorKind::kSystem, 0, "unable to read the outputs: crashworthy-content was lost", {}};
-  auto answers = read_file(answer_file);
-  if (!answers) return answers.error();
-  std::vector<std::string> lines;
-  std::istringstream stream(*answers);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
+std::string hexadecimal(XXH128_hash_t hash) {
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
 }  // namespace
+
+const char* content_state_name(ContentState state) {
+  switch (state) {
+    case ContentState::kWhole:
+      return "whole";
+    case ContentState::kEmpty:
+      return "empty";
+    case ContentState::kTorn:
+      return "torn";
+    case ContentState::kDamaged:
+      return "damaged";
+  }
+  return "unknown";
+}
+
+std::string hash_bytes(std::string_view bytes) {
+  return hexadecimal(XXH3_128bits(bytes.data(), bytes.size()));
+}
 
 Result<std::string> hash_file(const fs::path& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
@@ -83,24 +57,25 @@ Result<std::string> hash_file(const fs::path& path) {
     if (count == 0) break;
     XXH3_128bits_update(state.get(), buffer.data(), static_cast<std::size_t>(count));
   }
-  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  return hexadecimal(XXH3_128bits_digest(state.get()));
 }
 
-Result<std::vector<std::string>> read_contents(const std::vector<fs::path>& files,
-                                               const fs::path& scratch) {
-  std::vector<std::string> contents;
-  while (contents.size() < files.size()) {
-    const std::vector<fs::path> rest(files.begin() + static_cast<std::ptrdiff_t>(contents.size()),
-                                     files.end());
-    auto answers = run_helper(rest, scratch);
-    if (!answers) return answers.error();
-    for (std::string& answer : *answers) contents.push_back(std::move(answer));
-    // The helper died on this file: nobody can decode it safely.
-    if (contents.size() < files.size()) contents.emplace_back(kUndecodable);
+bool is_beginning_of(const fs::path& part, const fs::path& whole) {
+  std::error_code failure;
+  const auto part_size = fs::file_size(part, failure);
+  if (failure || part_size == 0) return false;
+  const auto whole_size = fs::file_size(whole, failure);
+  if (failure || part_size >= whole_size) return false;
+  std::ifstream a(part, std::ios::binary);
+  std::ifstream b(whole, std::ios::binary);
+  std::vector<char> here(1 << 16), there(1 << 16);
+  for (auto left = static_cast<std::streamsize>(part_size); left > 0;) {
+    const auto length = std::min(left, static_cast<std::streamsize>(here.size()));
+    if (!a.read(here.data(), length) || !b.read(there.data(), length)) return false;
+    if (!std::equal(here.begin(), here.begin() + length, there.begin())) return false;
+    left -= length;
   }
-  contents.resize(files.size());
-  return contents;
+  return true;
 }
 
 }  // namespace crashworthy

@@ -126,13 +126,7 @@ Result<json> read_document(const fs::path& path) {
 Result<Golden> read_golden_file(const fs::path& path) {
   auto document = read_document(path);
   if (!document) return document.error();
-  Golden golden;
-  golden.duration_ns = document->value("duration_ns", std::int64_t{0});
-  for (const json& item : document->value("items", json::array())) {
-    golden.items.push_back({item.value("name", "")});
-    golden.outputs.push_back({item.value("bytes", ""), item.value("content", "")});
-  }
-  return golden;
+  return golden_from_json(*document);
 }
 
 Error nothing_to_repeat(const fs::path& directory) {

@@ -232,7 +232,9 @@ class Trial : private InjectedSubject {
     if (fs::is_symlink(setup_.output_root,
                        failure)) {  // The subject put a link in its place: there are no outputs.
       fs::remove(setup_.output_root, failure);
-      log({{"type", "extra_output"}, {"name", "the output directory itself, replaced by a link"}});
+      log({{"type", "extra_output"},
+           {"kind", "extra"},
+           {"name", "the output directory itself, replaced by a link"}});
     }
     if (golden_into_ != nullptr) return read_golden_run();
     if (golden_->exit_status_only()) {
@@ -263,15 +265,27 @@ class Trial : private InjectedSubject {
     remove_inputs_from_items(*golden_into_);
     if (golden_into_->items.empty() && prepared_.spec.pipeline.empty() && setup_.patterns.empty()) {
       golden_into_->items = {{kExitStatusItem}};
-      golden_into_->outputs = {{outcome_.ended, outcome_.ended}};
+      golden_into_->outputs = {{outcome_.ended, outcome_.ended, {}, {}, {}}};
     }
+    return keep_outputs();
+  }
+
+  // Moved, not copied: the trial's own directory ends with it.
+  Result<void> keep_outputs() {
+    if (spec_.keep_outputs.empty()) return {};
+    std::error_code failure;
+    fs::rename(setup_.output_root, spec_.keep_outputs, failure);
+    if (failure) return system_error("keep the golden run's outputs", failure.value());
+    golden_into_->files = spec_.keep_outputs;
     return {};
   }
 
   // A command's own inputs lie in its directory; they are no outputs unless it changed them.
   void remove_inputs_from_items(Golden& golden) const {
     if (!prepared_.spec.pipeline.empty() || !setup_.patterns.empty()) return;
-    Golden kept;
+    Golden kept = golden;
+    kept.items.clear();
+    kept.outputs.clear();
     for (std::size_t i = 0; i < golden.items.size(); ++i) {
       const std::string& name = golden.items[i].name;
       const bool input = std::find(prepared_.input_files.begin(), prepared_.input_files.end(),
@@ -282,8 +296,7 @@ class Trial : private InjectedSubject {
       kept.items.push_back(golden.items[i]);
       kept.outputs.push_back(golden.outputs[i]);
     }
-    golden.items = std::move(kept.items);
-    golden.outputs = std::move(kept.outputs);
+    golden = std::move(kept);
   }
 
   void write_verdicts(const ItemVerdicts& verdicts) {
@@ -308,9 +321,29 @@ class Trial : private InjectedSubject {
           other == item_of_.end() ? -1 : static_cast<std::int64_t>(other->second), now));
       log({{"type", "misplaced"}, {"item", item}, {"found_at", place}});
     }
-    for (const std::string& extra : verdicts.extra)
-      log({{"type", "extra_output"}, {"name", extra}});
+    write_details(verdicts, now, records);
     if (auto written = history_->write_items(records); !written) failure_ = written.error();
+  }
+
+  // What is wrong with each corrupt item, and what lies there that belongs to none.
+  void write_details(const ItemVerdicts& verdicts, std::int64_t now,
+                     std::vector<ItemRecord>& records) {
+    for (const BadOutput& bad : verdicts.bad) {
+      if (bad.state == ContentState::kTorn || bad.state == ContentState::kEmpty) {
+        const bool torn = bad.state == ContentState::kTorn;
+        records.push_back(
+            outside_record(torn ? ItemEvent::kTorn : ItemEvent::kEmpty, bad.item, 0, now));
+      }
+      log({{"type", "bad_output"},
+           {"item", bad.item},
+           {"name", golden_->items[bad.item].name},
+           {"state", content_state_name(bad.state)},
+           {"difference", bad.difference}});
+    }
+    for (const std::string& name : verdicts.extra)
+      log({{"type", "extra_output"}, {"kind", "extra"}, {"name", name}});
+    for (const std::string& name : verdicts.stale_temporary)
+      log({{"type", "extra_output"}, {"kind", "stale_temporary"}, {"name", name}});
   }
 
   static ItemRecord outside_record(ItemEvent event, std::size_t item, std::int64_t value,

@@ -28,6 +28,8 @@ struct TrialSpec {
   std::chrono::nanoseconds timeout{};
   std::filesystem::path directory;  // Of its history.
   std::filesystem::path scratch;    // Removed at its end.
+  // Of a golden run: where its outputs go, beside `scratch`; empty: they end with it.
+  std::filesystem::path keep_outputs;
   std::string run;
 };
 

@@ -27,7 +27,9 @@ std::string count_cells(const ItemCounts& items) {
 }
 
 std::string beside_cells(const ItemCounts& items) {
-  return count_cell(items.duplicated, true) + count_cell(items.misplaced, true) +
+  return count_cell(items.torn, true) + count_cell(items.empty, true) +
+         count_cell(items.duplicated, true) + count_cell(items.misplaced, true) +
+         count_cell(items.extra, true) + count_cell(items.stale_temporary, true) +
          count_cell(items.redone, false);
 }
 
@@ -35,7 +37,9 @@ constexpr const char* kClassHeads =
     "<th class=\"n\">ok</th><th class=\"n\">corrupt</th><th class=\"n\">failed</th>"
     "<th class=\"n\">lost</th><th class=\"n\">unfinished</th>";
 constexpr const char* kBesideHeads =
-    "<th class=\"n\">duplicated</th><th class=\"n\">misplaced</th><th class=\"n\">redone</th>";
+    "<th class=\"n\">torn</th><th class=\"n\">empty</th>"
+    "<th class=\"n\">duplicated</th><th class=\"n\">misplaced</th><th class=\"n\">extra</th>"
+    "<th class=\"n\">stale temporary</th><th class=\"n\">redone</th>";
 
 std::string injection_text(const TrialResult& trial) {
   std::string text =
@@ -74,7 +78,7 @@ std::string trial_row(const TrialResult& trial, const std::string& run) {
 }
 
 using Definition = std::pair<const char*, const char*>;
-constexpr std::array<Definition, 14> kDefinitions{{
+constexpr std::array<Definition, 16> kDefinitions{{
     {"trial, block",
      "A trial is one run of one arm under one fault. A block runs every cell once, in random order "
      "with one seed; comparisons are paired by block."},
@@ -90,6 +94,10 @@ constexpr std::array<Definition, 14> kDefinitions{{
     {"duplicated, misplaced",
      "Extra outputs with an item’s content; content under another item’s "
      "name. Beside the sum."},
+    {"torn, empty", "Of the corrupt ones: the output stops before its end; it has no bytes."},
+    {"extra, stale temporary",
+     "Outputs that belong to no item; files left behind that look unfinished by their names. "
+     "Beside the sum."},
     {"redone", "Units of work executed again, beyond the first execution of each."},
     {"detect, initiate, repair, process",
      "Fault took effect → supervisor knows → replacement begun → replacement accepts work → its "

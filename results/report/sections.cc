@@ -92,6 +92,15 @@ std::string injections_text(const CellSummary& cell) {
   return text;
 }
 
+// " (2 torn, 1 empty)", of those that are corrupt; nothing when none is either.
+std::string corrupt_parts(const ItemCounts& items) {
+  if (items.torn == 0 && items.empty == 0) return {};
+  std::string text;
+  if (items.torn != 0) text += count(items.torn) + " torn";
+  if (items.empty != 0) text += (text.empty() ? "" : ", ") + count(items.empty) + " empty";
+  return " (" + text + ")";
+}
+
 // "all 2,500 ok", or what else became of them.
 std::string items_text(const CellSummary& cell) {
   const ItemCounts& items = cell.items;
@@ -101,10 +110,13 @@ std::string items_text(const CellSummary& cell) {
     if (items.classes[i] == 0) continue;
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count(items.classes[i]),
                         item_class_name(static_cast<ItemClass>(i)));
+    if (static_cast<ItemClass>(i) == ItemClass::kCorrupt) text += corrupt_parts(items);
   }
   if (text.empty()) text = "all " + count(items.offered) + " ok";
   if (items.duplicated != 0) text += ", " + count(items.duplicated) + " duplicated";
   if (items.misplaced != 0) text += ", " + count(items.misplaced) + " misplaced";
+  if (items.extra != 0) text += ", " + count(items.extra) + " extra";
+  if (items.stale_temporary != 0) text += ", " + count(items.stale_temporary) + " stale temporary";
   return text;
 }
 

@@ -111,9 +111,13 @@ class TerminalReport {
       for (const std::int64_t n : cell.items.classes) text += (text.empty() ? "" : "/") + count(n);
       return text + (cell.items.exact() ? "" : " of " + count(cell.items.offered) + "!");
     });
-    const std::array<std::pair<const char*, std::int64_t ItemCounts::*>, 3> beside{
-        {{"  duplicated", &ItemCounts::duplicated},
+    const std::array<std::pair<const char*, std::int64_t ItemCounts::*>, 7> beside{
+        {{"  torn", &ItemCounts::torn},
+         {"  empty", &ItemCounts::empty},
+         {"  duplicated", &ItemCounts::duplicated},
          {"  misplaced", &ItemCounts::misplaced},
+         {"  extra", &ItemCounts::extra},
+         {"  stale temporary", &ItemCounts::stale_temporary},
          {"  redone", &ItemCounts::redone}}};
     for (const auto& [label, field] : beside) {
       const auto counted = [field = field](const CellSummary* cell) {
