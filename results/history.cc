@@ -78,6 +78,12 @@ const char* item_event_name(ItemEvent event) {
       return "duplicated";
     case ItemEvent::kMisplaced:
       return "misplaced";
+    case ItemEvent::kOutputCreated:
+      return "output_created";
+    case ItemEvent::kOutputOpened:
+      return "output_opened";
+    case ItemEvent::kOutputRemoved:
+      return "output_removed";
   }
   return "unknown";
 }

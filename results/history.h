@@ -42,6 +42,11 @@ enum class ItemEvent : std::uint16_t {
   kDuplicated = 66,  // Outside: `value` extra outputs have this item's content.
   kMisplaced =
       67,  // Outside: this item's content lies under another item's name; `value` is that item.
+  // Outside, as kPublished, by the process `value` (as we see it; 0: not known): its output's name
+  // appeared; it was opened; it was deleted or renamed away.
+  kOutputCreated = 68,
+  kOutputOpened = 69,
+  kOutputRemoved = 70,
 };
 const char* item_event_name(ItemEvent event);
 

@@ -194,6 +194,7 @@ json to_json(const Golden& golden) {
   }
   return {{"schema", kSchemaVersion},
           {"duration_ns", golden.duration_ns},
+          {"longest_gap_ns", golden.longest_gap_ns},
           {"deliverable", golden.deliverable()},
           {"items", items}};
 }

@@ -35,6 +35,7 @@ struct Golden {
   std::vector<Item> items;
   std::vector<GoldenOutput> outputs;  // One an item.
   std::int64_t duration_ns = 0;
+  std::int64_t longest_gap_ns = 0;  // In which nothing was published.
   std::int64_t deliverable() const;
   bool exit_status_only() const { return items.size() == 1 && items[0].name == kExitStatusItem; }
 };

@@ -128,6 +128,7 @@ Result<Golden> read_golden_file(const fs::path& path) {
   if (!document) return document.error();
   Golden golden;
   golden.duration_ns = document->value("duration_ns", std::int64_t{0});
+  golden.longest_gap_ns = document->value("longest_gap_ns", golden.duration_ns);
   for (const json& item : document->value("items", json::array())) {
     golden.items.push_back({item.value("name", "")});
     golden.outputs.push_back({item.value("bytes", ""), item.value("content", "")});
@@ -235,6 +236,8 @@ Result<ReplayResult> replay_trial(const fs::path& run, int number, const ReplayO
   spec.seed = header.value("seed", std::uint64_t{0});
   spec.disarmed = header.value("disarmed", false);
   spec.timeout = Nanoseconds(header.value("timeout_ns", std::int64_t{0}));
+  spec.linger = experiment->linger;
+  spec.hang_after = experiment->hang_after;
   spec.directory = record->path;
   spec.scratch = scratch->path() / "trial";
   spec.run = header.value("run", "");

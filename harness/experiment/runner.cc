@@ -151,6 +151,8 @@ class Runner {
     spec.arm = &arm;
     spec.run = run_id_;
     spec.timeout = kGoldenBound;
+    spec.linger = experiment_.linger;
+    spec.hang_after = experiment_.hang_after;
     spec.scratch = scratch_ / fmt::format("{:04}", number);
     spec.directory =
         number == 0 ? directory_ / "golden" : directory_ / "trials" / fmt::format("{:04}", number);
