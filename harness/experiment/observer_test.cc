@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "harness/experiment/output_log.h"
 
@@ -213,10 +214,29 @@ INSTANTIATE_TEST_SUITE_P(
     Ways, Observation,
     ::testing::Values(Way{WriterSource::kFanotify, true}, Way{WriterSource::kFanotify, false},
                       Way{WriterSource::kNone, true}, Way{WriterSource::kNone, false}),
-    [](const auto& info) {
-      return std::string(info.param.source == WriterSource::kNone ? "Inotify" : "Fanotify") +
-             (info.param.at_once ? "AtOnce" : "Late");
+    [](const auto& test) {
+      return std::string(test.param.source == WriterSource::kNone ? "Inotify" : "Fanotify") +
+             (test.param.at_once ? "AtOnce" : "Late");
     });
+
+// Why the events are counted by inotify: what one process does to one name becomes one record.
+TEST(OutputWriters, JoinsWhatWaits) {
+  auto writers = OutputWriters::create();
+  if (!writers) GTEST_SKIP() << writers.error().message;
+  std::string root = (fs::temp_directory_path() / "crashworthy-writers-XXXXXX").string();
+  ASSERT_TRUE(::mkdtemp(root.data()));
+  ASSERT_TRUE(writers->watch(root, "at/"));
+  for (int i = 0; i < 3; ++i) {
+    std::ofstream(root + "/a") << "x";
+    fs::remove(root + "/a");
+  }
+  std::vector<OutputWriters::Record> records;
+  writers->read(records);
+  fs::remove_all(root);
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0].name, "at/a");
+  EXPECT_EQ(records[0].host_pid, ::getpid());
+}
 
 // Without the rights, it says so, and what was demanded is refused.
 TEST(ObservationRights, FanotifyIsDemandedOrFallenBackFrom) {
@@ -224,7 +244,9 @@ TEST(ObservationRights, FanotifyIsDemandedOrFallenBackFrom) {
   const bool allowed = OutputWriters::create().ok();
   const auto demanded = OutputObserver::create(root, WriterSource::kFanotify);
   EXPECT_EQ(demanded.ok(), allowed);
-  if (!allowed) EXPECT_EQ(demanded.error().kind, ErrorKind::kMissing);
+  if (!allowed) {
+    EXPECT_EQ(demanded.error().kind, ErrorKind::kMissing);
+  }
   ::setenv("CRASHWORTHY_OBSERVER", "inotify", 1);
   const auto asked = OutputObserver::create(root);
   ::setenv("CRASHWORTHY_OBSERVER", "eyes", 1);

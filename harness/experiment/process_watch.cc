@@ -54,7 +54,7 @@ std::string status_field(const std::string& text, const char* key) {
   const std::size_t at = text.find(key);
   if (at == std::string::npos) return {};
   const std::size_t begin = text.find_first_not_of("\t ", at + std::strlen(key));
-  const std::size_t line_end = text.find('\n', at);
+  const std::size_t line_end = text.find('\n', at + std::strlen(key));
   return begin == std::string::npos || begin > line_end ? std::string()
                                                         : text.substr(begin, line_end - begin);
 }

@@ -130,8 +130,8 @@ TEST_P(Processes, OfOthersNothingIsKept) {
 
 INSTANTIATE_TEST_SUITE_P(Sources, Processes,
                          ::testing::Values(ProcessSource::kConnector, ProcessSource::kLooks),
-                         [](const auto& info) {
-                           return info.param == ProcessSource::kConnector ? "Connector" : "Looks";
+                         [](const auto& test) {
+                           return test.param == ProcessSource::kConnector ? "Connector" : "Looks";
                          });
 
 // What lives shorter than any look: only the connector sees it, and does not miss one.
