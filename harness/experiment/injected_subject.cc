@@ -205,8 +205,10 @@ void InjectedSubject::read_reports() {
          {"status", status_json(report.status)}},
         false, report.time_ns);
   }
-  if (ran && main_ended_ && !childless_)
-    orphans_ = static_cast<std::int64_t>(subject_->descendants().size());
+  if (!ran || !main_ended_) return;
+  read_outputs();  // These may have come before it ended; what follows has not.
+  end_known_ns_ = now_ns();
+  if (!childless_) orphans_ = static_cast<std::int64_t>(subject_->descendants().size());
 }
 
 // Births and ends of all but the main process, as far as they were seen.

@@ -98,6 +98,7 @@ class InjectedSubject : public SubjectView {
   bool main_ended_ = false;
   bool timed_out_ = false;
   bool interrupted_ = false;
+  std::int64_t end_known_ns_ = 0;  // When all outputs had been read that came before its end.
   std::int64_t childless_ns_ = 0;  // When nothing of its tree was left by itself; 0: never.
   std::int64_t orphans_ = 0;       // Processes that were left when the main one had ended.
 

@@ -74,8 +74,11 @@ json fault_of(const char* fault, const json& victim, const char* after) {
 
 // Its main process waits for ever for what the dead one was to say.
 TEST_F(Observed, AHangIsEndedWhenItIsCertain) {
-  ASSERT_TRUE(run("mkfifo p; (sleep 0.1; echo x > p) & read x < p; rm p; echo y > out",
-                  fault_of("process.kill", {{"child", 2}}, "40ms"),
+  ASSERT_TRUE(run("mkfifo p; (sleep 0.5; echo x > p) & echo 1 > a; read x < p; rm p; echo y > out",
+                  {{"name", "f"},
+                   {"fault", "process.kill"},
+                   {"victim", {{"child", 2}}},
+                   {"when", {{"event", "first_output"}}}},
                   {{"hang_after", "2s"}, {"timeout", "60s"}}));
   ASSERT_EQ(trial_.injection, InjectionOutcome::kConfirmed) << trial_.injection_reason;
   EXPECT_EQ(trial_.stall, "hang") << end().dump();
@@ -83,6 +86,7 @@ TEST_F(Observed, AHangIsEndedWhenItIsCertain) {
   EXPECT_LT(history_->events.back()["time_ns"].get<std::int64_t>() - trial_.stamps.launched,
             30'000'000'000);
   EXPECT_EQ(cell().items.of(ItemClass::kUnfinished), 1);
+  EXPECT_EQ(cell().items.of(ItemClass::kOk), 1);
   EXPECT_EQ(cell().stalls, (std::map<std::string, int>{{"hang", 1}}));
   EXPECT_TRUE(measure("first_effect").value);
   EXPECT_TRUE(measure("next_good").censored);
@@ -107,6 +111,7 @@ TEST_F(Observed, OneThatIsStoppedIsCalledSo) {
                    {"when", {{"after", "40ms"}}}},
                   {{"hang_after", "2s"}, {"timeout", "60s"}}));
   EXPECT_EQ(trial_.stall, "stopped") << end().dump();
+  EXPECT_THAT(end()["ended"].get<std::string>(), HasSubstr("was stopped"));
 }
 
 TEST_F(Observed, OneThatEndsHasNoStall) {
@@ -132,7 +137,7 @@ TEST_F(Observed, OrphansMayFinishTheirWork) {
 }
 
 TEST_F(Observed, NotLongerThanTheyAreGiven) {
-  ASSERT_TRUE(run("(sleep 0.2; echo y > out) & while :; do :; done & sleep 0.5; kill %2; wait %1",
+  ASSERT_TRUE(run("while :; do :; done & (sleep 0.2; echo y > out); kill $!",
                   fault_of("process.kill", {{"role", "main"}}, "100ms"), {{"linger", "1s"}}));
   EXPECT_EQ(trial_.items.of(ItemClass::kOk), 1);
   EXPECT_TRUE(end()["quiesced_ns"].is_null());

@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/content.h"
@@ -32,6 +33,7 @@ constexpr std::streamoff kStderrTail = 2000;
 constexpr int kHangFactor = 10;  // Of the longest gap of the golden run.
 // So long may the rest of a command's tree be silent and idle until it is not waited for any more.
 constexpr std::int64_t kIdleOrphansNs = 3'000'000'000;
+constexpr std::int64_t kLookSoonNs = 200'000'000;
 constexpr int kCommandDepth = 3;  // Of a restarted command, below `crashworthy supervise`.
 // Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
 constexpr int kRingNumber = 100;
@@ -101,7 +103,7 @@ class Trial : private InjectedSubject {
     if (main_ended_) {
       const bool quiet = childless_ns_ != 0;
       end["orphans"] = orphans_;
-      end["late_publications"] = outputs_.published_after(ended_ns_);
+      end["late_publications"] = outputs_.published_after(end_known_ns_);
       end["quiesced_ns"] = quiet ? json(std::max(childless_ns_, ended_ns_)) : json(nullptr);
       if (!quiet) end["quiesced_reason"] = why_not_quiet();
     }
@@ -242,9 +244,13 @@ class Trial : private InjectedSubject {
       orphans_idle_ = now - stall_watch_->quiet_from_ns() >= kIdleOrphansNs;
       return orphans_idle_;
     }
-    // Our pools notice a hang by deadlines of their own; and what is still to be done or undone by
-    // an injection may set it going again.
-    if (golden_ == nullptr || isolated() || injections_.next_ns(*this) != INT64_MAX) return false;
+    // What is still to be done or undone by an injection may set it going again. One that only
+    // looks, again and again, has the next look soon, twice in a row.
+    const std::int64_t next_ns = injections_.next_ns(*this);
+    const bool only_looks = next_ns == INT64_MAX || next_ns - now <= kLookSoonNs;
+    const bool nothing_due = std::exchange(only_looks_, only_looks) && only_looks;
+    // Our pools notice a hang by deadlines of their own.
+    if (golden_ == nullptr || isolated() || !nothing_due) return false;
     stall_ = stall_watch_->certain(now);
     timed_out_ = stall_.has_value();
     return timed_out_;
@@ -452,6 +458,7 @@ class Trial : private InjectedSubject {
   std::optional<Stall> stall_;
   bool delivering_ = false;
   bool orphans_idle_ = false;
+  bool only_looks_ = false;
   TrialOutcome outcome_;
 };
 
