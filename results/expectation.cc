@@ -17,7 +17,7 @@ struct MeasureRow {
   const char* name;
   const char* unit;
 };
-constexpr std::array<MeasureRow, 11> kMeasures{{{"throughput", "items/s"},
+constexpr std::array<MeasureRow, 14> kMeasures{{{"throughput", "items/s"},
                                                 {"makespan", "ns"},
                                                 {"detect", "ns"},
                                                 {"initiate", "ns"},
@@ -26,6 +26,9 @@ constexpr std::array<MeasureRow, 11> kMeasures{{{"throughput", "items/s"},
                                                 {"first_good", "ns"},
                                                 {"outage_gap", "ns"},
                                                 {"equivalent_outage", "ns"},
+                                                {"first_effect", "ns"},
+                                                {"next_good", "ns"},
+                                                {"quiesced", "ns"},
                                                 {"redone", "count"},
                                                 {"protection_cost", "ratio"}}};
 constexpr std::array<const char*, 13> kItemNames{

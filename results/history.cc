@@ -82,6 +82,12 @@ const char* item_event_name(ItemEvent event) {
       return "torn";
     case ItemEvent::kEmpty:
       return "empty";
+    case ItemEvent::kOutputCreated:
+      return "output_created";
+    case ItemEvent::kOutputOpened:
+      return "output_opened";
+    case ItemEvent::kOutputRemoved:
+      return "output_removed";
   }
   return "unknown";
 }

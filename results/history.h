@@ -41,8 +41,13 @@ enum class ItemEvent : std::uint16_t {
   kJudged = 65,      // Outside: `value` is the ItemClass, decided from the output read again.
   kDuplicated = 66,  // Outside: `value` extra outputs have this item's content.
   kMisplaced =
-      67,      // Outside: this item's content lies under another item's name; `value` is that item.
-  kTorn = 80,  // Outside: the item is corrupt, and its output stops before its end.
+      67,  // Outside: this item's content lies under another item's name; `value` is that item.
+  // Outside, as kPublished, by the process `value` (as we see it; 0: not known): its output's name
+  // appeared; it was opened; it was deleted or renamed away.
+  kOutputCreated = 68,
+  kOutputOpened = 69,
+  kOutputRemoved = 70,
+  kTorn = 80,   // Outside: the item is corrupt, and its output stops before its end.
   kEmpty = 81,  // Outside: the item is corrupt, and its output has no bytes.
 };
 const char* item_event_name(ItemEvent event);

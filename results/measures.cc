@@ -5,6 +5,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "results/outside.h"
+
 namespace crashworthy {
 namespace {
 
@@ -73,6 +75,9 @@ void read_event(const json& event, TrialResult& result, Victim& victim) {
     result.records_lost = event.value("probe_dropped", std::int64_t{0});
     result.outputs_missed = event.value("observer_overflowed", false);
     result.ran_to_end = outcome == "finished";
+    result.late_publications = event.value("late_publications", std::int64_t{0});
+    if (event.contains("stall") && event["stall"].is_object())
+      result.stall = event["stall"].value("kind", "");
   }
 }
 
@@ -213,7 +218,8 @@ void measure_speed(TrialResult& result) {
       Sample::of(static_cast<double>(result.items.of(ItemClass::kOk)) / (makespan * 1e-9));
 }
 
-void measure_recovery(TrialResult& result) {
+void measure_recovery(const TrialHistory& history, const std::set<std::uint64_t>& good,
+                      TrialResult& result) {
   auto& measures = result.measures;
   const Stamps& stamps = result.stamps;
   measures["detect"] = difference(stamps.activated, stamps.detected,
@@ -223,22 +229,27 @@ void measure_recovery(TrialResult& result) {
   measures["process"] = difference(stamps.up, stamps.first_good, "no replacement delivered");
   if (stamps.first_good) {
     measures["first_good"] = difference(stamps.activated, stamps.first_good, "");
-  } else if (stamps.detected || !result.ran_to_end) {
+  } else if (stamps.detected) {
     measures["first_good"] = Sample::never("no replacement delivered");
   } else {
-    measures["first_good"] = Sample::none("the subject does not tell who replaces its workers");
+    measures["first_good"] = first_good_from_outside(history, good, result);
+    if (!measures["first_good"].value && !result.ran_to_end)
+      measures["first_good"] = Sample::never("no replacement delivered");
   }
   measures["outage_gap"] = outage_gap(result);
 }
 
+constexpr const char* kOutside[] = {"makespan",     "throughput", "outage_gap",
+                                    "first_effect", "next_good",  "quiesced"};
 constexpr const char* kInside[] = {"detect",  "initiate",   "repair",
                                    "process", "first_good", "redone"};
 
-void compute_measures(TrialResult& result) {
+void compute_measures(const TrialHistory& history, const std::set<std::uint64_t>& good,
+                      TrialResult& result) {
   auto& measures = result.measures;
+  measure_from_outside(history, good, result);
   if (result.fault != "none" && result.injection != InjectionOutcome::kConfirmed) {
-    for (const char* name : {"makespan", "throughput", "outage_gap"})
-      measures[name] = Sample::none("the fault was not confirmed");
+    for (const char* name : kOutside) measures[name] = Sample::none("the fault was not confirmed");
     for (const char* name : kInside) measures[name] = Sample::none("the fault was not confirmed");
     return;
   }
@@ -249,13 +260,17 @@ void compute_measures(TrialResult& result) {
     for (const char* name : {"detect", "initiate", "repair", "process", "first_good", "outage_gap"})
       measures[name] = Sample::none("no fault in this cell");
   } else {
-    measure_recovery(result);
+    measure_recovery(history, good, result);
   }
   if (result.records_lost > 0) {
     for (const char* name : kInside)
       measures[name] = Sample::none("records of the probe were lost");
   }
-  if (result.outputs_missed) measures["outage_gap"] = Sample::none("stamps of outputs were lost");
+  if (!result.outputs_missed) return;
+  for (const char* name : {"outage_gap", "first_effect", "next_good"})
+    measures[name] = Sample::none("stamps of outputs were lost");
+  if (measures["first_good"].outside)
+    measures["first_good"] = Sample::none("stamps of outputs were lost");
 }
 
 }  // namespace
@@ -312,7 +327,7 @@ TrialResult measure_trial(const TrialHistory& history) {
       (result.ran_to_end || result.fault != "none") &&
 
       static_cast<std::int64_t>(good.size()) == header.value("deliverable", std::int64_t{-1});
-  compute_measures(result);
+  compute_measures(history, good, result);
   return result;
 }
 

@@ -38,10 +38,11 @@ struct Sample {
   std::optional<double> value;
   bool censored = false;
   std::string reason;
+  bool outside = false;  // From stamps of the harness alone, where others are the subject's.
 
-  static Sample of(double value) { return {value, false, {}}; }
-  static Sample never(std::string reason) { return {std::nullopt, true, std::move(reason)}; }
-  static Sample none(std::string reason) { return {std::nullopt, false, std::move(reason)}; }
+  static Sample of(double value) { return {value, false, {}, false}; }
+  static Sample never(std::string reason) { return {std::nullopt, true, std::move(reason), false}; }
+  static Sample none(std::string reason) { return {std::nullopt, false, std::move(reason), false}; }
 };
 
 // The stamps of a trial, CLOCK_MONOTONIC ns. Inside stamps are the subject's through the probe;
@@ -55,6 +56,8 @@ struct Stamps {
   std::optional<std::int64_t> up;         // Inside: the replacement accepted work.
   std::optional<std::int64_t>
       first_good;  // Inside: the replacement finished a unit of an item that was judged ok.
+  // Outside: a victim or the main process ended badly, outputs stayed away, or a wrong one came.
+  std::optional<std::int64_t> first_effect;
 };
 
 struct TrialResult {
@@ -73,6 +76,8 @@ struct TrialResult {
   bool tells = false;             // The subject told the probe of its work.
   std::int64_t records_lost = 0;  // Records of the probe that found the ring full.
   bool outputs_missed = false;    // The observer's queue overflowed.
+  std::string stall;  // "hang", "slow" or "stopped": why it did not end in time; empty: it ended.
+  std::int64_t late_publications = 0;  // Outputs that came when the main process was dead.
   ItemCounts items;
   Stamps stamps;
   std::vector<std::int64_t>

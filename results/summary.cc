@@ -35,6 +35,7 @@ MeasureSummary summarize_measure(const std::vector<std::pair<int, Sample>>& samp
     summary.blocks.push_back(block);
     summary.samples.push_back(sample.value);
     summary.sample_censored.push_back(sample.censored);
+    summary.outside += sample.outside ? 1 : 0;
     if (sample.value) values.push_back(*sample.value);
     if (sample.censored) values.push_back(kNever);
     const bool first = summary.reason.empty() || (sample.censored && !censored_reason);
@@ -178,6 +179,8 @@ class Summarizer {
       cell.confirmed += confirmed ? 1 : 0;
       cell.recovered += trial->recovered && (confirmed || fault == "none") ? 1 : 0;
       cell.items += trial->items;
+      if (!trial->stall.empty()) ++cell.stalls[trial->stall];
+      cell.late_publications += trial->late_publications;
     }
     const int basis = fault == "none" ? cell.trials : cell.confirmed;
     const auto bound = statistics::wilson(static_cast<std::uint64_t>(cell.recovered),
@@ -365,6 +368,7 @@ json measure_to_json(const MeasureSummary& measure) {
     if (measure.low) object["low"] = optional_number(measure.low, measure.unit);
   }
   if (!measure.reason.empty()) object["reason"] = measure.reason;
+  if (measure.outside > 0) object["outside"] = measure.outside;
   json samples = json::array();
   for (const auto& sample : measure.samples)
     samples.push_back(optional_number(sample, measure.unit));
@@ -396,6 +400,8 @@ json cell_to_json(const CellSummary& cell) {
               {"recovered", cell.recovered},
               {"recovered_share", {{"low", cell.recovered_low}, {"high", cell.recovered_high}}},
               {"injections", cell.injections},
+              {"stalls", cell.stalls},
+              {"late_publications", cell.late_publications},
               {"items", items_to_json(cell.items)}};
   json measures = json::object();
   for (const auto& [name, measure] : cell.measures) measures[name] = measure_to_json(measure);
@@ -417,6 +423,7 @@ MeasureSummary measure_from_json(const json& object) {
   measure.unit = object.at("unit").get<std::string>();
   measure.censored = object.value("censored", false);
   measure.reason = object.value("reason", "");
+  measure.outside = object.value("outside", 0);
   for (const json& sample : object.value("samples", json::array())) {
     measure.samples.push_back(sample.is_null() ? std::nullopt
                                                : std::optional<double>(sample.get<double>()));
@@ -436,6 +443,8 @@ CellSummary cell_from_json(const json& object) {
   cell.recovered_low = object.at("recovered_share").at("low").get<double>();
   cell.recovered_high = object.at("recovered_share").at("high").get<double>();
   cell.injections = object.at("injections").get<std::map<std::string, int>>();
+  cell.stalls = object.value("stalls", std::map<std::string, int>());
+  cell.late_publications = object.value("late_publications", std::int64_t{0});
   const json& items = object.at("items");
   cell.items.offered = items.at("offered").get<std::int64_t>();
   cell.items.duplicated = items.at("duplicated").get<std::int64_t>();

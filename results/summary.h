@@ -27,6 +27,7 @@ struct MeasureSummary {
   std::string unit;                 // "ns", "items/s", "ratio", "count".
   bool censored = false;            // No estimate because at least half the trials never got there.
   std::string reason;               // Why there is no estimate, or no interval.
+  int outside = 0;  // So many samples are from outside alone, where others are the subject's own.
   std::vector<std::optional<double>>
       samples;  // One a trial in order of `blocks`; empty where censored or not measured.
   std::vector<bool> sample_censored;
@@ -41,6 +42,8 @@ struct CellSummary {
   int recovered = 0;  // Of those; in a cell without fault: of all trials.
   double recovered_low = 0, recovered_high = 1;  // Wilson 95 % interval of the share recovered.
   std::map<std::string, int> injections;         // Outcome name -> trials.
+  std::map<std::string, int> stalls;             // Kind -> trials that did not end in time.
+  std::int64_t late_publications = 0;            // Outputs that came after the main process's end.
   ItemCounts items;
   std::map<std::string, MeasureSummary> measures;
 };

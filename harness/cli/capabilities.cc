@@ -1,7 +1,6 @@
 #include "harness/cli/capabilities.h"
 
 #include <fcntl.h>
-#include <sys/fanotify.h>
 #include <sys/inotify.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -17,6 +16,8 @@
 #include <filesystem>
 #include <sstream>
 
+#include "harness/experiment/observer.h"
+#include "harness/experiment/process_watch.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
 #include "harness/process/cgroup.h"
@@ -190,9 +191,38 @@ Capability try_inotify() {
   return by_errno("inotify", works ? 0 : errno);
 }
 
+// A child of ours writes a file: fanotify is of use when it names that child.
 Capability try_fanotify() {
-  const UniqueFd fd(::fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_REPORT_FID, O_RDONLY));
-  return by_errno("fanotify", fd.valid() ? 0 : errno);
+  std::string pattern = (fs::temp_directory_path() / "crashworthy-doctor-XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr) return by_errno("fanotify", errno);
+  std::error_code ignored;
+  auto observer = OutputObserver::create(pattern, WriterSource::kFanotify);
+  Capability found{"fanotify", false, "who writes outputs is known"};
+  if (observer) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const int file = ::open((pattern + "/output").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+      ::_exit(file >= 0 && ::close(file) == 0 ? 0 : 1);
+    }
+    ::waitpid(child, nullptr, 0);
+    std::vector<OutputEvent> events;
+    observer->read(events);
+    observer->add_writers(events);
+    const auto published = publications_among(events);
+    found.works = published.size() == 1 && published[0].second.host_pid == child;
+    if (!found.works) found.detail = "it does not name the writer of a file";
+  } else {
+    found.detail = observer.error().message + ": inotify is used, and writers are not known";
+  }
+  fs::remove_all(pattern, ignored);
+  return found;
+}
+
+Capability try_connector() {
+  auto watch = ProcessWatch::create(ProcessSource::kConnector);
+  return {"proc connector", watch.ok(),
+          watch ? "births and ends of all processes are known"
+                : watch.error().message + ": the tree is looked at every 100 ms"};
 }
 
 Capability try_preload() {
@@ -233,6 +263,7 @@ std::vector<Capability> fault_mechanisms() {
           try_controller("freezer", "freezer.state", "cgroup.freeze"),
           try_inotify(),
           try_fanotify(),
+          try_connector(),
           try_preload(),
           try_points()};
 }

@@ -290,6 +290,7 @@ json to_json(const Golden& golden) {
   return {{"schema", kSchemaVersion},
           {"duration_ns", golden.duration_ns},
           {"durations_ns", golden.durations_ns},
+          {"longest_gap_ns", golden.longest_gap_ns},
           {"deliverable", golden.deliverable()},
           {"canonicalised", canonicalised},
           {"left_out", golden.left_out},
@@ -300,6 +301,7 @@ json to_json(const Golden& golden) {
 Golden golden_from_json(const json& document) {
   Golden golden;
   golden.duration_ns = document.value("duration_ns", std::int64_t{0});
+  golden.longest_gap_ns = document.value("longest_gap_ns", golden.duration_ns);
   golden.others = document.value("others", std::vector<std::string>());
   for (const json& item : document.value("items", json::array())) {
     golden.items.push_back({item.value("name", "")});

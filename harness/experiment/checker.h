@@ -54,6 +54,7 @@ struct Golden {
   std::vector<std::int64_t> durations_ns;    // Of each golden run.
   std::vector<Canonicalised> canonicalised;  // What agree() found.
   std::vector<std::string> left_out;         // Temporary files of one golden run alone.
+  std::int64_t longest_gap_ns = 0;           // In which nothing was published.
   std::int64_t deliverable() const;
   bool exit_status_only() const { return items.size() == 1 && items[0].name == kExitStatusItem; }
 };

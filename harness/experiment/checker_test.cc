@@ -1,4 +1,4 @@
-// The checker and the observer against planted outputs: each sin is counted as exactly what it is,
+// The checker against planted outputs: each sin is counted as exactly what it is,
 // and a clean set as nothing.
 #include "harness/experiment/checker.h"
 
@@ -382,37 +382,6 @@ TEST_F(Outputs, LinksAreNotFollowed) {
   fs::remove(root() / name(2));
   fs::create_symlink(root() / name(1), root() / name(2));
   EXPECT_THAT(check().classes, ElementsAre(kOk, kOk, ItemClass::kLost, kOk, kOk));
-}
-
-TEST_F(Outputs, TheObserverStampsClosesRenamesAndNewDirectories) {
-  auto observer = OutputObserver::create(root());
-  ASSERT_TRUE(observer);
-  put("a.tmp", "x");
-  fs::rename(root() / "a.tmp", root() / "a");
-  fs::create_directories(root() / "sub" / "deep");
-  std::vector<Publication> seen;
-  observer->read(seen);
-  std::ofstream(root() / "sub" / "deep" / "b") << "y";
-  observer->read(seen);
-  std::vector<std::string> names;
-  std::int64_t last = 0;
-  for (const Publication& publication : seen) {
-    names.push_back(publication.name);
-    EXPECT_GE(publication.time_ns, last);
-    last = publication.time_ns;
-  }
-  EXPECT_THAT(names, ElementsAre("a.tmp", "a", "sub/deep/b"));
-}
-
-TEST_F(Outputs, ADirectoryFilledBeforeItIsWatchedIsStillSeen) {
-  auto observer = OutputObserver::create(root());
-  ASSERT_TRUE(observer);
-  fs::create_directories(root() / "sub");
-  std::ofstream(root() / "sub" / "early") << "y";
-  std::vector<Publication> seen;
-  observer->read(seen);
-  ASSERT_EQ(seen.size(), 1u);
-  EXPECT_EQ(seen[0].name, "sub/early");
 }
 
 }  // namespace

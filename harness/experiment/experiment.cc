@@ -434,6 +434,15 @@ Result<void> check_gate(const json& document, const Experiment& experiment) {
   return {};
 }
 
+Result<std::chrono::nanoseconds> read_time(const json& document, const char* field,
+                                           const char* fallback) {
+  auto text = read_string(document, "", field, fallback);
+  if (!text) return text.error();
+  auto time = parse_duration(*text);
+  if (!time) return field_error(std::string("/") + field, time.error().message, time.error().hint);
+  return time;
+}
+
 Result<void> read_settings(const json& document, Experiment& experiment) {
   auto name = read_string(document, "", "experiment", "");
   if (!name) return name.error();
@@ -449,13 +458,16 @@ Result<void> read_settings(const json& document, Experiment& experiment) {
     experiment.seed = static_cast<std::uint64_t>(*seed);
   }
   if (document.contains("timeout")) {
-    auto text = read_string(document, "", "timeout", "");
-    if (!text) return text.error();
-    auto timeout = parse_duration(*text);
-    if (!timeout) return field_error("/timeout", timeout.error().message, timeout.error().hint);
+    auto timeout = read_time(document, "timeout", "");
+    if (!timeout) return timeout.error();
     if (timeout->count() == 0) return field_error("/timeout", "must be longer than 0");
     experiment.timeout = *timeout;
   }
+  if (auto e = failed(assign(experiment.linger, read_time(document, "linger", "10s")))) return *e;
+  if (auto e = failed(assign(experiment.hang_after, read_time(document, "hang_after", "5s"))))
+    return *e;
+  if (experiment.hang_after < std::chrono::seconds(1))
+    return field_error("/hang_after", "must be at least 1s");
   return {};
 }
 
@@ -476,9 +488,10 @@ const char* supervision_name(Supervision supervision) {
 }
 
 Result<Experiment> parse_experiment(const json& document, const fs::path& directory) {
-  if (auto e = failed(require_object(document, "",
-                                     {"experiment", "title", "description", "subject", "arms",
-                                      "faults", "blocks", "seed", "timeout", "expect", "gate"}))) {
+  if (auto e = failed(require_object(
+          document, "",
+          {"experiment", "title", "description", "subject", "arms", "faults", "blocks", "seed",
+           "timeout", "linger", "hang_after", "expect", "gate"}))) {
     return *e;
   }
   Experiment experiment;

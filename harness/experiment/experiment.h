@@ -89,6 +89,10 @@ struct Experiment {
   std::optional<std::uint64_t> seed;
   std::optional<std::chrono::nanoseconds>
       timeout;  // Of one trial; default: 20 times the golden run, at least 10 s.
+  // How long what is left of a command may go on when its main process has ended.
+  std::chrono::nanoseconds linger{std::chrono::seconds(10)};
+  // Silent and idle for at least so long, a subject is taken to hang.
+  std::chrono::nanoseconds hang_after{std::chrono::seconds(5)};
 };
 
 // Reads and checks everything that can be checked without running. `directory` is what relative

@@ -17,9 +17,13 @@ namespace {
 using nlohmann::json;
 
 constexpr std::int64_t kDrainEveryNs = 100'000'000;
+constexpr std::int64_t kLookEveryNs = 500'000'000;  // At its processes;
+constexpr std::int64_t kLookOftenNs = 100'000'000;  // where looking is all there is.
+// The connector tells of all processes of the machine: we do not wake up for each of them.
+constexpr std::int64_t kConnectorEveryNs = 5'000'000;
 constexpr std::size_t kRingCapacity = 1 << 17;
 constexpr std::chrono::seconds kGoneBound(10);
-constexpr int kFirstInjection = 4;  // Of what is polled.
+constexpr int kFirstInjection = 5;  // Of what is polled.
 
 ItemRecord to_item_record(const ProbeRecord& record) {
   return {record.time_ns,     record.item,  record.part, record.attempt, record.pid, record.worker,
@@ -57,6 +61,9 @@ Result<void> InjectedSubject::open(const std::filesystem::path& directory) {
   auto ring = ProbeRing::create(kRingCapacity);
   if (!ring) return ring.error();
   ring_ = std::move(*ring);
+  auto processes = ProcessWatch::create();
+  if (!processes) return processes.error();
+  processes_ = std::move(*processes);
   return {};
 }
 
@@ -93,17 +100,25 @@ Result<void> InjectedSubject::launch(const LaunchSpec& launch) {
        {"start_time", start_time_of(subject_->main_pid()).value_or(0)},
        {"containment", containment_}},
       false, launched_ns_);
+  processes_->begin(subject_->main_pid(), launched_ns_);
+  log({{"type", "observer"},
+       {"of", "processes"},
+       {"source", processes_->source()},
+       {"reason", processes_->reason()}});
   phase("steady");
   injections_.launched(*this, *ring_);
   return {};
 }
 
-// The loop: reports, probe, outputs, time; nothing polls.
+// The loop: reports, probe, outputs, processes, time; nothing polls.
 void InjectedSubject::supervise(std::int64_t deadline) {
+  const std::int64_t look_every = processes_->fd() >= 0 ? kLookEveryNs : kLookOftenNs;
   std::int64_t drain_at = launched_ns_ + kDrainEveryNs;
+  std::int64_t look_at = launched_ns_;
   while (!childless_) {
     const std::int64_t now = now_ns();
-    if (now >= deadline) {
+    const std::int64_t until = main_ended_ ? ended_ns_ + linger_ns() : deadline;
+    if (now >= until) {
       timed_out_ = !main_ended_;
       return;
     }
@@ -112,9 +127,22 @@ void InjectedSubject::supervise(std::int64_t deadline) {
       refresh(false);
       drain_at = now + kDrainEveryNs;
     }
-    if (!wait_for_events(std::min({deadline, injections_.next_ns(*this), drain_at}))) return;
-    if (main_ended_) return;  // What is left of its tree ends with it.
+    if (now >= look_at) {
+      const std::vector<pid_t> tree = subject_->descendants();
+      processes_->update(tree);
+      if (nothing_more(tree)) return;
+      look_at = now + look_every;
+    }
+    const std::int64_t next =
+        std::min({until, injections_.next_ns(*this), drain_at, look_at, connector_at()});
+    if (!wait_for_events(next)) return;
   }
+}
+
+// When the connector may be read again; INT64_MAX: at once, when it tells something.
+std::int64_t InjectedSubject::connector_at() const {
+  const std::int64_t at = connector_read_ns_ + kConnectorEveryNs;
+  return processes_->fd() < 0 || now_ns() >= at ? INT64_MAX : at;
 }
 
 // False when the user interrupts.
@@ -122,7 +150,8 @@ bool InjectedSubject::wait_for_events(std::int64_t until_ns) {
   std::vector<pollfd> fds{{subject_->report_fd(), POLLIN, 0},
                           {ring_->event_fd(), POLLIN, 0},
                           {output_fd(), POLLIN, 0},
-                          {interrupt_fd_, POLLIN, 0}};
+                          {interrupt_fd_, POLLIN, 0},
+                          {connector_at() == INT64_MAX ? processes_->fd() : -1, POLLIN, 0}};
   for (const int descriptor : injections_.descriptors()) fds.push_back({descriptor, POLLIN, 0});
   const std::int64_t wait_ns = std::max<std::int64_t>(0, until_ns - now_ns());
   const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
@@ -133,6 +162,10 @@ bool InjectedSubject::wait_for_events(std::int64_t until_ns) {
                                  [](const pollfd& fd) { return fd.revents != 0; });
   // Clears the event of the probe, and may ask for the next.
   if (looks || fds[1].revents != 0 || fds[2].revents != 0) injections_.look(*this, *ring_);
+  if (fds[4].revents != 0) {
+    processes_->read_connector();
+    connector_read_ns_ = now_ns();
+  }
   if (fds[0].revents != 0) read_reports();
   if (fds[3].revents != 0) interrupted_ = true;
   return !interrupted_;
@@ -145,9 +178,11 @@ void InjectedSubject::read_reports() {
     childless_ = true;
     return;
   }
+  const bool ran = !main_ended_;
   for (const Report& report : *reports) {
     if (report.kind == Report::Kind::kChildless || report.kind == Report::Kind::kGuardLost) {
       childless_ = true;
+      if (report.kind == Report::Kind::kChildless) childless_ns_ = report.time_ns;
       if (report.kind == Report::Kind::kGuardLost && !main_ended_) {
         failure_ = Error{ErrorKind::kSystem, 0, "crashworthy-init was killed by somebody else", {}};
       }
@@ -160,12 +195,42 @@ void InjectedSubject::read_reports() {
       ended_ns_ = report.time_ns;
       main_status_ = report.status;
     }
+    const bool kept =
+        processes_->add_orphan(report.host_pid, report.pid, report.status, report.time_ns);
+    if (kept && !main) continue;  // Written with the others, in the end.
     log({{"type", "process"},
          {"event", "ended"},
          {"role", main ? "main" : "orphan"},
          {"pid", report.pid},
          {"status", status_json(report.status)}},
         false, report.time_ns);
+  }
+  if (!ran || !main_ended_) return;
+  read_outputs();  // These may have come before it ended; what follows has not.
+  end_known_ns_ = now_ns();
+  if (!childless_) orphans_ = static_cast<std::int64_t>(subject_->descendants().size());
+}
+
+// Births and ends of all but the main process, as far as they were seen.
+void InjectedSubject::log_processes() {
+  const auto known = [](pid_t pid) { return pid == 0 ? json(nullptr) : json(pid); };
+  for (const SeenProcess& process : processes_->all()) {
+    if (process.host_pid == subject_->main_pid()) continue;
+    json line{{"type", "process"},
+              {"role", process.orphan ? "orphan" : "descendant"},
+              {"pid", known(process.pid)},
+              {"host_pid", process.host_pid},
+              {"parent", known(process.parent)},
+              {"command", process.command.empty() ? json(nullptr) : json(process.command)}};
+    if (process.started_ns) {
+      line["event"] = "started";
+      log(line, false, *process.started_ns);
+    }
+    if (!process.ended_ns) continue;
+    line["event"] = "ended";
+    line["status"] = process.status ? status_json(*process.status) : json(nullptr);
+    if (!process.status) line["reason"] = "nobody tells how it ended";
+    log(line, false, *process.ended_ns);
   }
 }
 
@@ -175,8 +240,10 @@ void InjectedSubject::end_subject() {
     failure_ = Error{ErrorKind::kTimeout, 0, "the subject's processes do not end", {}};
   gone_ns_ = now_ns();
   if (!timed_out_ && !main_ended_ && !interrupted_) read_reports();
+  processes_->update({});
   refresh(true);
   read_outputs();
+  log_processes();
 }
 
 void InjectedSubject::judge_injections(std::vector<ObservedEnd> further) {

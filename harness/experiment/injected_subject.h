@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "faults/injection_set.h"
+#include "harness/experiment/process_watch.h"
 #include "harness/process/launcher.h"
 #include "results/history.h"
 
@@ -42,7 +43,8 @@ class InjectedSubject : public SubjectView {
   Result<void> arm(const std::vector<FaultSpec>& faults, const std::vector<Trigger>& triggers,
                    std::uint64_t seed, bool disarmed, const Schedule& schedule);
   Result<void> launch(const LaunchSpec& launch);
-  // Until the command's own process has ended, `deadline` has passed, or the user interrupts.
+  // Until the command's own process has ended and what is left of its tree has had its time,
+  // `deadline` has passed, or the user interrupts.
   void supervise(std::int64_t deadline);
   // Whatever is left of the tree ends; the last words of the probe are read.
   void end_subject();
@@ -60,6 +62,10 @@ class InjectedSubject : public SubjectView {
   // What else is waited for; its outputs, say.
   virtual int output_fd() const { return -1; }
   virtual void read_outputs() {}
+  // How long what is left of its tree may go on after the main process has ended.
+  virtual std::int64_t linger_ns() const { return 0; }
+  // Asked now and then, with the live processes: true when there is nothing to wait for any more.
+  virtual bool nothing_more(const std::vector<pid_t>&) { return false; }
   // Every line of the history, before it is written.
   virtual void on_event(const nlohmann::json&) {}
 
@@ -77,6 +83,7 @@ class InjectedSubject : public SubjectView {
   std::optional<HistoryWriter> history_;
   std::optional<ProbeRing> ring_;
   std::optional<Subject> subject_;
+  std::optional<ProcessWatch> processes_;
   WorkerTracker tracker_;
   std::vector<ProbeRecord> records_;
   std::optional<Error> failure_;
@@ -91,15 +98,21 @@ class InjectedSubject : public SubjectView {
   bool main_ended_ = false;
   bool timed_out_ = false;
   bool interrupted_ = false;
+  std::int64_t end_known_ns_ = 0;  // When all outputs had been read that came before its end.
+  std::int64_t childless_ns_ = 0;  // When nothing of its tree was left by itself; 0: never.
+  std::int64_t orphans_ = 0;       // Processes that were left when the main one had ended.
 
  private:
   void refresh(bool final);
   bool wait_for_events(std::int64_t until_ns);
   void read_reports();
+  void log_processes();
+  std::int64_t connector_at() const;
 
   int interrupt_fd_;
   std::vector<ObservedEnd> ends_;
   std::int64_t gone_ns_ = 0;
+  std::int64_t connector_read_ns_ = 0;
   bool childless_ = false;
 };
 

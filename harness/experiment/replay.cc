@@ -229,6 +229,8 @@ Result<ReplayResult> replay_trial(const fs::path& run, int number, const ReplayO
   spec.seed = header.value("seed", std::uint64_t{0});
   spec.disarmed = header.value("disarmed", false);
   spec.timeout = Nanoseconds(header.value("timeout_ns", std::int64_t{0}));
+  spec.linger = experiment->linger;
+  spec.hang_after = experiment->hang_after;
   spec.directory = record->path;
   spec.scratch = scratch->path() / "trial";
   spec.run = header.value("run", "");

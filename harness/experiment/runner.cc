@@ -155,6 +155,8 @@ class Runner {
     spec.arm = &arm;
     spec.run = run_id_;
     spec.timeout = kGoldenBound;
+    spec.linger = experiment_.linger;
+    spec.hang_after = experiment_.hang_after;
     spec.scratch = scratch_ / fmt::format("{:04}", number);
     spec.directory =
         number == 0 ? directory_ / "golden" : directory_ / "trials" / fmt::format("{:04}", number);
@@ -177,6 +179,7 @@ class Runner {
     if (!golden) return golden.error();
     golden_ = *std::move(golden);
     golden_.durations_ns = {first.duration_ns, second.duration_ns};
+    golden_.longest_gap_ns = std::max(first.longest_gap_ns, second.longest_gap_ns);
     std::error_code ignored;
     fs::remove_all(first.files, ignored);
     note_golden();

@@ -10,11 +10,14 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/content.h"
 #include "harness/experiment/launch.h"
 #include "harness/experiment/observer.h"
+#include "harness/experiment/output_log.h"
+#include "harness/experiment/stall_watch.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
@@ -27,6 +30,10 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::streamoff kStderrTail = 2000;
+constexpr int kHangFactor = 10;  // Of the longest gap of the golden run.
+// So long may the rest of a command's tree be silent and idle until it is not waited for any more.
+constexpr std::int64_t kIdleOrphansNs = 3'000'000'000;
+constexpr std::int64_t kLookSoonNs = 200'000'000;
 constexpr int kCommandDepth = 3;  // Of a restarted command, below `crashworthy supervise`.
 // Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
 constexpr int kRingNumber = 100;
@@ -70,18 +77,45 @@ class Trial : private InjectedSubject {
     if (auto judged = judge(); !judged) return give_up(judged.error());
     if (failure_) return give_up(*failure_);
     phase("end");
-    log({{"type", "end"},
-         {"outcome", outcome_.ran_to_end ? "finished" : "ended_early"},
-         {"ended", outcome_.ended},
-         {"stderr", outcome_.stderr_tail},
-         {"probe_dropped", ring_->dropped()},
-         {"probe_gaps", ring_->gaps()},
-         {"observer_overflowed", observer_->overflowed()}});
+    write_end();
     if (failure_) return *failure_;
     return outcome_;
   }
 
  private:
+  void write_end() {
+    json end{{"type", "end"},
+             {"outcome", outcome_.ran_to_end ? "finished" : "ended_early"},
+             {"ended", outcome_.ended},
+             {"stderr", outcome_.stderr_tail},
+             {"probe_dropped", ring_->dropped()},
+             {"probe_gaps", ring_->gaps()},
+             {"observer_overflowed", observer_->overflowed()},
+             {"outputs", outputs_.totals()},
+             {"processes_missed", processes_->overflowed()},
+             {"processes_left_out", processes_->left_out()},
+             {"stall", nullptr}};
+    if (stall_) {
+      end["stall"] = {{"kind", stall_kind_name(stall_->kind)},
+                      {"since_ns", stall_->since_ns},
+                      {"cpu_ns", stall_->cpu_ns}};
+    }
+    if (main_ended_) {
+      const bool quiet = childless_ns_ != 0;
+      end["orphans"] = orphans_;
+      end["late_publications"] = outputs_.published_after(end_known_ns_);
+      end["quiesced_ns"] = quiet ? json(std::max(childless_ns_, ended_ns_)) : json(nullptr);
+      if (!quiet) end["quiesced_reason"] = why_not_quiet();
+    }
+    log(std::move(end));
+  }
+
+  const char* why_not_quiet() const {
+    if (linger_ns() == 0) return "what was left of its tree was ended at once";
+    return orphans_idle_ ? "what was left of its tree was idle, and was ended"
+                         : "what was left of its tree went on, and was ended";
+  }
+
   Result<void> prepare() {
     if (auto opened = open(spec_.directory); !opened) return opened;
     auto setup = set_up_trial(prepared_, *spec_.arm, spec_.scratch, changes_inputs());
@@ -111,7 +145,7 @@ class Trial : private InjectedSubject {
     auto armed = arm(faults.faults, spec_.triggers, spec_.seed, spec_.disarmed, spec_.schedule);
     for (const fs::path& input : plan_.inputs)
       input_names_.insert(input.lexically_relative(setup_.output_root).string());
-    std::vector<Publication> inputs;
+    std::vector<OutputEvent> inputs;
     observer_->read(inputs);  // What the injections did there was no output.
     return armed;
   }
@@ -153,7 +187,10 @@ class Trial : private InjectedSubject {
          {"deliverable", golden_ == nullptr ? 0 : golden_->deliverable()},
          {"command", setup_.argv},
          {"environment", setup_.environment},
+         {"longest_golden_gap_ns",
+          golden_ == nullptr ? json(nullptr) : json(golden_->longest_gap_ns)},
          {"timeout_ns", spec_.timeout.count()},
+         {"linger_ns", linger_ns()},
          {"core_limit", 0},
          {"harness", harness_identity()},
          {"conditions", read_conditions()}});
@@ -173,33 +210,76 @@ class Trial : private InjectedSubject {
     launch.argv = setup_.argv;
     if (auto launched = InjectedSubject::launch(launch); !launched) return launched;
     outcome_.containment = containment_;
+    log({{"type", "observer"},
+         {"of", "outputs"},
+         {"source", observer_->source()},
+         {"reason", observer_->reason()}});
+    const std::int64_t gap_ns = golden_ == nullptr ? 0 : golden_->longest_gap_ns;
+    stall_watch_.emplace(launched_ns_, gap_ns, patience_ns(gap_ns));
     return {};
+  }
+
+  // What a fault makes it wait by its own will is no hang.
+  std::int64_t patience_ns(std::int64_t gap_ns) const {
+    std::int64_t patience = std::max(spec_.hang_after.count(), kHangFactor * gap_ns);
+    if (spec_.faults == nullptr) return patience;
+    for (const FaultSpec& fault : spec_.faults->faults) {
+      for (const FaultKey& key : fault.row().keys) {
+        const std::string name = std::string(key.key).substr(std::string("set.").size());
+        if (key.type == KeyType::kDuration && fault.has(name)) patience += fault.number(name);
+      }
+    }
+    return patience;
+  }
+
+  std::int64_t linger_ns() const override {
+    return prepared_.spec.pipeline.empty() ? spec_.linger.count() : 0;
+  }
+
+  bool nothing_more(const std::vector<pid_t>& tree) override {
+    const std::int64_t now = now_ns();
+    if (last_output_ns_ != 0) stall_watch_->progress(last_output_ns_);
+    stall_watch_->look(now, activity_of(tree));
+    if (main_ended_) {
+      orphans_idle_ = now - stall_watch_->quiet_from_ns() >= kIdleOrphansNs;
+      return orphans_idle_;
+    }
+    // What is still to be done or undone by an injection may set it going again. One that only
+    // looks, again and again, has the next look soon, twice in a row.
+    const std::int64_t next_ns = injections_.next_ns(*this);
+    const bool only_looks = next_ns == INT64_MAX || next_ns - now <= kLookSoonNs;
+    const bool nothing_due = std::exchange(only_looks_, only_looks) && only_looks;
+    // Our pools notice a hang by deadlines of their own.
+    if (golden_ == nullptr || isolated() || !nothing_due) return false;
+    stall_ = stall_watch_->certain(now);
+    timed_out_ = stall_.has_value();
+    return timed_out_;
   }
 
   int output_fd() const override { return observer_->fd(); }
   void read_outputs() override {
-    const std::size_t before = publications_.size();
-    observer_->read(publications_);
-    // An input that comes late is no output.
-    const auto first = publications_.begin() + static_cast<std::ptrdiff_t>(before);
-    publications_.erase(std::remove_if(first, publications_.end(),
-                                       [this](const Publication& publication) {
-                                         return input_names_.contains(publication.name) &&
-                                                !item_of_.contains(publication.name);
-                                       }),
-                        publications_.end());
-    if (before == 0 && !publications_.empty()) phase("delivering");
-    if (publications_.empty()) return;
-    if (first_output_ns_ == 0) first_output_ns_ = publications_.front().time_ns;
-    last_output_ns_ = std::max(last_output_ns_, publications_.back().time_ns);
+    std::vector<OutputEvent> events;
+    observer_->read(events);
+    for (OutputEvent& event : events) {
+      // An input that comes late, or is read, is no output.
+      if (input_names_.contains(event.name) && !item_of_.contains(event.name)) continue;
+      if (publishes(event.change)) {
+        if (first_output_ns_ == 0) first_output_ns_ = event.time_ns;
+        last_output_ns_ = std::max(last_output_ns_, event.time_ns);
+        if (!delivering_) phase("delivering");
+        delivering_ = true;
+      }
+      outputs_.add(std::move(event));
+    }
+    // While they are there: how the subject knows them.
+    for (const pid_t pid : observer_->new_writers()) processes_->name_now(pid);
   }
 
   void end() {
+    if (timed_out_ && !stall_) stall_ = stall_watch_->at_timeout(now_ns());
     end_subject();
-    outcome_.ended = main_ended_
-                         ? main_status_.describe()
-                         : fmt::format("did not end within {}",
-                                       format_duration(static_cast<double>(spec_.timeout.count())));
+    outputs_.add_writers(*observer_);
+    outcome_.ended = main_ended_ ? main_status_.describe() : how_it_did_not_end();
     outcome_.duration_ns = duration_ns();
     outcome_.ran_to_end = main_ended_ && !timed_out_ && main_status_.exited() &&
                           std::find(setup_.complete_codes.begin(), setup_.complete_codes.end(),
@@ -208,6 +288,17 @@ class Trial : private InjectedSubject {
     if (injections_.empty()) return;
     phase("check_injection");
     judge_injections(supervision_events());
+  }
+
+  std::string how_it_did_not_end() const {
+    const std::int64_t waited_ns = now_ns() - launched_ns_;
+    if (waited_ns >= spec_.timeout.count() || !stall_) {
+      return fmt::format("did not end within {}",
+                         format_duration(static_cast<double>(spec_.timeout.count())));
+    }
+    return fmt::format("{}: neither output nor processor time for {}",
+                       stall_->kind == StallKind::kStopped ? "was stopped" : "hung",
+                       format_duration(static_cast<double>(now_ns() - stall_->since_ns)));
   }
 
   // How the command's incarnations ended, as `crashworthy supervise` saw it.
@@ -240,7 +331,7 @@ class Trial : private InjectedSubject {
     if (golden_->exit_status_only()) {
       ItemVerdicts verdict;
       verdict.classes = {outcome_.ran_to_end ? ItemClass::kOk : ItemClass::kUnfinished};
-      if (outcome_.ran_to_end) publications_.push_back({kExitStatusItem, ended_ns_});
+      if (outcome_.ran_to_end) outputs_.add({OutputChange::kClosed, kExitStatusItem, ended_ns_, 0});
       write_verdicts(verdict);
       return {};
     }
@@ -262,6 +353,7 @@ class Trial : private InjectedSubject {
     if (!golden) return golden.error();
     *golden_into_ = *std::move(golden);
     golden_into_->duration_ns = outcome_.duration_ns;
+    golden_into_->longest_gap_ns = outputs_.longest_gap(launched_ns_, ended_ns_);
     remove_inputs_from_items(*golden_into_);
     if (golden_into_->items.empty() && prepared_.spec.pipeline.empty() && setup_.patterns.empty()) {
       golden_into_->items = {{kExitStatusItem}};
@@ -300,13 +392,8 @@ class Trial : private InjectedSubject {
   }
 
   void write_verdicts(const ItemVerdicts& verdicts) {
-    std::vector<ItemRecord> records;
-    for (const Publication& publication : publications_) {
-      const auto item = item_of_.find(publication.name);
-      if (item == item_of_.end()) continue;
-      records.push_back(
-          outside_record(ItemEvent::kPublished, item->second, 0, publication.time_ns));
-    }
+    std::vector<ItemRecord> records = outputs_.item_records(item_of_, *processes_);
+    for (json& line : outputs_.other_lines(item_of_, *processes_)) log(std::move(line));
     const std::int64_t now = now_ns();
     for (std::size_t i = 0; i < verdicts.classes.size(); ++i) {
       records.push_back(outside_record(ItemEvent::kJudged, i,
@@ -399,7 +486,12 @@ class Trial : private InjectedSubject {
   std::array<UniqueFd, 3> streams_;
   std::set<std::string> input_names_;  // Of files in the output root that are inputs.
   std::map<std::string, std::size_t> item_of_;
-  std::vector<Publication> publications_;
+  OutputLog outputs_;
+  std::optional<StallWatch> stall_watch_;
+  std::optional<Stall> stall_;
+  bool delivering_ = false;
+  bool orphans_idle_ = false;
+  bool only_looks_ = false;
   TrialOutcome outcome_;
 };
 

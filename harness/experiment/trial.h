@@ -26,8 +26,10 @@ struct TrialSpec {
   std::uint64_t seed = 0;
   bool disarmed = false;
   std::chrono::nanoseconds timeout{};
-  std::filesystem::path directory;  // Of its history.
-  std::filesystem::path scratch;    // Removed at its end.
+  std::chrono::nanoseconds linger{};      // For what is left of a command when its main has ended.
+  std::chrono::nanoseconds hang_after{};  // Silent and idle for so long, at least: it hangs.
+  std::filesystem::path directory;        // Of its history.
+  std::filesystem::path scratch;          // Removed at its end.
   // Of a golden run: where its outputs go, beside `scratch`; empty: they end with it.
   std::filesystem::path keep_outputs;
   std::string run;

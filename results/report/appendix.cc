@@ -78,7 +78,7 @@ std::string trial_row(const TrialResult& trial, const std::string& run) {
 }
 
 using Definition = std::pair<const char*, const char*>;
-constexpr std::array<Definition, 16> kDefinitions{{
+constexpr std::array<Definition, 19> kDefinitions{{
     {"trial, block",
      "A trial is one run of one arm under one fault. A block runs every cell once, in random order "
      "with one seed; comparisons are paired by block."},
@@ -104,7 +104,16 @@ constexpr std::array<Definition, 16> kDefinitions{{
      "first good item. Stamps from inside the arm; absent where it gives none."},
     {"first good work",
      "The sum of the four: from the fault to the first good item of the "
-     "replacement."},
+     "replacement. Where the arm tells nothing: to the first good output by a process that was "
+     "born after the fault, seen from outside."},
+    {"first effect",
+     "From the fault to what is seen of it from outside: its victim or the main process ends "
+     "badly, "
+     "outputs stay away for twice the golden run's longest gap, or a wrong one comes."},
+    {"next good output", "From the fault to the first good output after that effect."},
+    {"did not end",
+     "Hung: neither output nor processor time; stopped: the same, and a process is stopped; slow: "
+     "it worked on when its time was up."},
     {"outage gap",
      "Longest time without a good output after the fault, less the median gap before "
      "it. Seen from outside."},

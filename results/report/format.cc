@@ -131,12 +131,22 @@ ShownShare show_recovered(const CellSummary& cell, const Script& script) {
   return out;
 }
 
+std::string stalls_text(const CellSummary& cell) {
+  std::string text;
+  for (const auto& [kind, trials] : cell.stalls) {
+    const std::string word = kind == "hang" ? "hung" : kind;
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", trials, word);
+  }
+  return text.empty() ? "0" : text;
+}
+
 std::string measure_label(std::string_view measure) {
   struct Row {
     std::string_view name;
     const char* label;
   };
-  static constexpr std::array<Row, 3> kLabels{{{"first_good", "first good work"},
+  static constexpr std::array<Row, 4> kLabels{{{"first_good", "first good work"},
+                                               {"next_good", "next good output"},
                                                {"redone", "redone work"},
                                                {"protection_cost", "protection cost"}}};
   for (const Row& row : kLabels) {

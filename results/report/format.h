@@ -55,6 +55,9 @@ struct ShownShare {
 };
 ShownShare show_recovered(const CellSummary& cell, const Script& script);
 
+// Why trials of a cell did not end in time: "2 hung, 1 slow"; "0" for none.
+std::string stalls_text(const CellSummary& cell);
+
 // What a reader calls a measure: "first_good" is "first good output". Unknown names are printed as
 // they are.
 std::string measure_label(std::string_view measure);

@@ -138,10 +138,16 @@ std::string fault_rows(const Summary& summary, const std::string& fault, Footnot
   });
   if (fault != "none" && !proved) out += row("injections", injections_text);
   out += row("recovered", recovered_text) + row("items", items_text);
+  const bool stalled = std::any_of(cells.begin(), cells.end(), [](const CellSummary* cell) {
+    return cell != nullptr && !cell->stalls.empty();
+  });
+  if (stalled)
+    out += row("did not end", [](const CellSummary& cell) { return html(stalls_text(cell)); });
   const std::vector<std::string> names =
-      fault == "none" ? std::vector<std::string>{"throughput", "makespan", "protection_cost"}
-                      : std::vector<std::string>{"first_good", "outage_gap", "equivalent_outage",
-                                                 "throughput", "makespan"};
+      fault == "none"
+          ? std::vector<std::string>{"throughput", "makespan", "protection_cost"}
+          : std::vector<std::string>{"first_good",        "first_effect", "next_good", "outage_gap",
+                                     "equivalent_outage", "throughput",   "makespan"};
   for (const std::string& name : names) {
     const bool any = std::any_of(cells.begin(), cells.end(), [&](const CellSummary* cell) {
       const MeasureSummary* found = find_measure(cell, name);

@@ -66,6 +66,7 @@ class TerminalReport {
       return fmt::format("{} ({})", share.count, share.bound);
     });
     items(cells, table);
+    stalls(cells, table);
     if (fault == "none") {
       for (const char* name : {"throughput", "makespan", "protection_cost"}) {
         measure(table, name, name, cells);
@@ -129,6 +130,21 @@ class TerminalReport {
     }
   }
 
+  // Where a trial did not end in time, and why; and what came when its main process was dead.
+  void stalls(const std::vector<const CellSummary*>& cells, Table& table) const {
+    const auto any = [&](const auto& has) {
+      return std::any_of(cells.begin(), cells.end(),
+                         [&](const CellSummary* cell) { return cell != nullptr && has(*cell); });
+    };
+    if (any([](const CellSummary& cell) { return !cell.stalls.empty(); }))
+      add_row(table, "did not end", cells,
+              [](const CellSummary& cell) { return stalls_text(cell); });
+    if (any([](const CellSummary& cell) { return cell.late_publications > 0; })) {
+      add_row(table, "outputs of orphans", cells,
+              [](const CellSummary& cell) { return count(cell.late_publications); });
+    }
+  }
+
   void recovery(const std::vector<const CellSummary*>& cells, Table& table) {
     measure(table, "first good work", "first_good", cells);
     const std::array<std::pair<const char*, const char*>, 4> parts{{{"  = detect", "detect"},
@@ -148,6 +164,8 @@ class TerminalReport {
                    : std::string(kPlain.none);
       });
     }
+    measure(table, "first effect", "first_effect", cells);
+    measure(table, "next good output", "next_good", cells);
     measure(table, "outage gap", "outage_gap", cells);
     measure(table, "equivalent outage", "equivalent_outage", cells);
     measure(table, "throughput", "throughput", cells);
@@ -173,6 +191,8 @@ class TerminalReport {
     if (found.estimate) {
       const ShownValue shown = show_measure(name, found, kPlain);
       text = shown.value + (shown.interval.empty() ? "" : " " + shown.interval);
+      if (name == "first_good" && found.outside > 0)
+        text += " " + footnote("seen from outside: by a process born after the fault");
       if (found.low && found.high) return text;
     }
     return found.reason.empty() ? text : text + " " + footnote(found.reason);
