@@ -8,6 +8,7 @@
 #include "harness/experiment/clock_check.h"
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/interrupts.h"
+#include "harness/experiment/needs.h"
 #include "harness/experiment/plan.h"
 #include "harness/experiment/progress.h"
 #include "harness/experiment/trial.h"
@@ -74,6 +75,9 @@ class Runner {
   }
 
   Result<RunResult> run() {
+    auto skipped = skip_arms(experiment_);
+    if (!skipped) return skipped.error();
+    skipped_ = *std::move(skipped);
     auto directory = make_run_directory(experiment_, options_);
     if (!directory) return directory.error();
     directory_ = directory->path;
@@ -105,6 +109,8 @@ class Runner {
         blocks_ * static_cast<int>(experiment_.arms.size() * (experiment_.faults.size() + 1));
     Progress progress(options_.progress, total, blocks_);
     progress_ = &progress;
+    for (const SkippedArm& arm : skipped_)
+      progress.note("arm '" + arm.arm + "' is skipped: " + arm.reason);
     auto prepared = prepare_subject(experiment_.subject, scratch->path());
     if (!prepared) return prepared.error();
     prepared_ = *std::move(prepared);
@@ -157,7 +163,7 @@ class Runner {
     return spec;
   }
 
-  // One fault-free run of the first arm: what it delivers is what every trial is held against.
+  // One fault-free run of the first arm that can run: what it delivers is what every trial is held against.
   Result<void> run_golden() {
     progress_->note("golden run of arm '" + experiment_.arms.front().name + "' ...");
     run_id_ = fmt::format(
@@ -230,6 +236,7 @@ class Runner {
                         {"clock_error_p90_ns", clock ? json(clock->p90_ns) : json(nullptr)},
                         {"golden_duration_ns", golden_.duration_ns},
                         {"arms", arms},
+                        {"skipped_arms", to_json(skipped_)},
                         {"faults", faults},
                         {"warnings", warnings},
                         {"trials", to_json(plan_, experiment_)}};
@@ -270,7 +277,8 @@ class Runner {
     return {};
   }
 
-  const Experiment& experiment_;
+  Experiment experiment_;  // Without the arms that are skipped.
+  std::vector<SkippedArm> skipped_;
   const std::string& text_;
   const RunOptions& options_;
   int blocks_;
