@@ -199,9 +199,11 @@ Result<std::vector<Need>> read_needs(const json& value, const std::string& point
     if (auto e = failed(require_object(value[i], here, {"program", "python", "package"})))
       return *e;
     Need need;
-    if (auto e = failed(assign(need.program, read_string(value[i], here, "program", "")))) return *e;
+    if (auto e = failed(assign(need.program, read_string(value[i], here, "program", ""))))
+      return *e;
     if (auto e = failed(assign(need.python, read_string(value[i], here, "python", "")))) return *e;
-    if (auto e = failed(assign(need.package, read_string(value[i], here, "package", "")))) return *e;
+    if (auto e = failed(assign(need.package, read_string(value[i], here, "package", ""))))
+      return *e;
     if (need.program.empty() == need.python.empty())
       return field_error(here, "needs either a 'program' or a module of 'python'");
     if (need.package.empty()) return field_error(here, "needs the 'package' that has it");
@@ -211,9 +213,8 @@ Result<std::vector<Need>> read_needs(const json& value, const std::string& point
 }
 
 Result<void> read_command(const json& object, const std::string& pointer, SubjectSpec& subject) {
-  if (auto e = failed(require_object(object, pointer,
-                                     {"command", "inputs", "outputs", "environment", "directory",
-                                      "needs"})))
+  if (auto e = failed(require_object(
+          object, pointer, {"command", "inputs", "outputs", "environment", "directory", "needs"})))
     return *e;
   if (auto e = failed(assign(subject.command, read_command_words(object, pointer)))) return *e;
   for (const auto& [key, target] :
@@ -332,9 +333,9 @@ Result<void> read_own_command(const json& object, const std::string& pointer,
 Result<ArmSpec> read_arm(const json& object, const std::string& pointer,
                          const SubjectSpec& subject) {
   ArmSpec arm;
-  if (auto e = failed(require_object(object, pointer,
-                                     {"name", "supervision", "workers", "spares", "command",
-                                      "needs", "arguments"})))
+  if (auto e = failed(require_object(
+          object, pointer,
+          {"name", "supervision", "workers", "spares", "command", "needs", "arguments"})))
     return *e;
   if (auto e = failed(assign(arm.name, read_string(object, pointer, "name", "")))) return *e;
   if (!is_plain_name(arm.name))

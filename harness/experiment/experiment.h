@@ -37,7 +37,7 @@ struct ArmSpec {
   int spares = 1;
   int intensity = 100;  // Of kRestart and kSupervised: restarts allowed within `period`.
   std::string period = "10s";
-  std::vector<std::string> command;    // Instead of the subject's words; none: those.
+  std::vector<std::string> command;  // Instead of the subject's words; none: those.
   std::vector<Need> needs;
   std::vector<std::string> arguments;  // Further words of the command line in this arm.
 };

@@ -174,17 +174,18 @@ TEST(Needs, AnArmWhoseProgramIsMissingIsSkippedByItsPackage) {
   ASSERT_TRUE(skipped) << skipped.error().message;
   ASSERT_EQ(skipped->size(), 1u);
   EXPECT_EQ(skipped->front().arm, "a");
-  EXPECT_EQ(skipped->front().reason, "no-such-supervisor is missing (Debian package such-a-package)");
+  EXPECT_EQ(skipped->front().reason,
+            "no-such-supervisor is missing (Debian package such-a-package)");
   ASSERT_EQ(experiment->arms.size(), 1u);
   EXPECT_EQ(experiment->arms[0].name, "b");
 }
 
 TEST(Needs, AModuleIsLookedForInDebiansPython) {
   if (!std::filesystem::exists("/usr/bin/python3")) GTEST_SKIP() << "python3 is not installed";
-  auto experiment = parse_experiment(
-      with_needs(R"({"python": "no_such_module", "package": "python3-such"})",
-                 R"({"python": "json", "package": "libpython3-stdlib"})"),
-      "/");
+  auto experiment =
+      parse_experiment(with_needs(R"({"python": "no_such_module", "package": "python3-such"})",
+                                  R"({"python": "json", "package": "libpython3-stdlib"})"),
+                       "/");
   ASSERT_TRUE(experiment);
   auto skipped = skip_arms(*experiment);
   ASSERT_TRUE(skipped) << skipped.error().message;

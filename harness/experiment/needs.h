@@ -10,7 +10,8 @@
 namespace crashworthy {
 
 // Takes the arms that cannot run here out of `experiment` and returns them with their reasons, in
-// order. Fails with kMissing when none is left, or when what all of them need is missing. Starts a Python for each module that is asked for.
+// order. Fails with kMissing when none is left, or when what all of them need is missing. Starts a
+// Python for each module that is asked for.
 Result<std::vector<SkippedArm>> skip_arms(Experiment& experiment);
 
 }  // namespace crashworthy

@@ -163,7 +163,8 @@ class Runner {
     return spec;
   }
 
-  // One fault-free run of the first arm that can run: what it delivers is what every trial is held against.
+  // One fault-free run of the first arm that can run: what it delivers is what every trial is held
+  // against.
   Result<void> run_golden() {
     progress_->note("golden run of arm '" + experiment_.arms.front().name + "' ...");
     run_id_ = fmt::format(

@@ -48,6 +48,7 @@ def main(listing, out, workers):
         for result in results:
             result.get(propagate=False)
             failed += result.failed()
+            result.forget()  # While Redis is there.
     finally:
         for child in (worker, redis):
             child.terminate()

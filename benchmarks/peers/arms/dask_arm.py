@@ -13,13 +13,13 @@ import items
 
 def main(listing, out, workers):
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    with distributed.LocalCluster(
+    with tempfile.TemporaryDirectory() as directory, distributed.LocalCluster(
         n_workers=int(workers),
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
         dashboard_address=None,
-        local_directory=tempfile.gettempdir(),
+        local_directory=directory,
     ) as cluster, distributed.Client(cluster) as client:
         sources = items.read_list(listing)
         futures = client.map(items.process, sources, out=os.path.realpath(out), pure=False)
