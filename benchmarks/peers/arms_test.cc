@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-constexpr int kItems = 16;
+constexpr int kItems = 8;
 constexpr int kMissing = 77;
 constexpr int kBoundS = 500;
 
@@ -30,13 +31,16 @@ class Arms : public ::testing::Test {
   json shortened() const {
     json experiment = json::parse(*read_file(kPeers.parent_path() / "experiments" / "peers.json"));
     experiment["faults"] = json::array({experiment["faults"][0]});
-    experiment["timeout"] = "15s";
+    experiment["faults"][0]["when"] = {{"event", "first_output"}};
+    experiment["timeout"] = "60s";
     experiment["subject"]["directory"] = directory_.path().string();
     return experiment;
   }
 
   // Runs it once; the arms lie where the tree has them, the list is shorter.
   Finished run(const json& experiment) {
+    const std::string path = std::string(CRASHWORTHY_PROGRAM_DIR) + ":/usr/local/bin:/usr/bin:/bin";
+    ::setenv("PATH", path.c_str(), 1);
     fs::create_directory_symlink(kPeers / "arms", directory_.path() / "arms");
     std::istringstream whole(*read_file(kPeers / "photographs.list"));
     std::ofstream list(directory_.path() / "photographs.list");
@@ -61,9 +65,10 @@ TEST_F(Arms, EachDoesTheBatchAndOnlySomeGiveBackWhatAKilledWorkerHad) {
     GTEST_SKIP() << "opencv-doc is not installed";
   const json summary = json::parse(*read_file(directory_.path() / "r" / "summary.json"));
   std::map<std::string, bool> gives_back{
-      {"bare", false}, {"restart", true},     {"runit", true},    {"s6", true},
-      {"otp", true},   {"supervisord", true}, {"parallel", true}, {"executor", false},
-      {"pool", false}, {"celery", false},     {"dask", true},     {"celery_late", true}};
+      {"bare", false},      {"crashworthy", true}, {"restart", true},     {"runit", true},
+      {"s6", true},         {"otp", true},         {"supervisord", true}, {"parallel", true},
+      {"executor", false},  {"pool", false},       {"celery", false},     {"dask", true},
+      {"celery_late", true}};
   for (const json& cell : summary["cells"]) {
     const std::string arm = cell["arm"];
     if (!gives_back.contains(arm)) continue;
@@ -79,7 +84,7 @@ TEST_F(Arms, EachDoesTheBatchAndOnlySomeGiveBackWhatAKilledWorkerHad) {
   const auto arms_run = experiment["arms"].size() - summary["skipped_arms"].size();
   EXPECT_EQ(summary["cells"].size(), arms_run * 2);
   for (const json& skipped : summary["skipped_arms"])
-    EXPECT_THAT(skipped["reason"].get<std::string>(), HasSubstr("Debian package"));
+    EXPECT_THAT(skipped["reason"].get<std::string>(), HasSubstr("package"));
   EXPECT_TRUE(processes_naming(directory_.path().string()).empty()) << "left behind";
 
   // The published table is made of such a run.

@@ -176,7 +176,7 @@ TEST_F(Program, AnArmHasItsOwnCommandAndIsSkippedByItsPackageWhenSomethingIsMiss
     "expect": ["first.none.items.lost == 0", "other.none.items.lost == 0"]})");
   const Finished run = crashworthy({"run", "--out", "r", "e.json"});
   EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
-  const std::string reason = "no-such-thing is missing (Debian package no-package)";
+  const std::string reason = "no-such-thing is missing (package no-package)";
   EXPECT_THAT(run.err, HasSubstr("arm 'absent' is skipped: " + reason));
   EXPECT_THAT(run.out, HasSubstr("no-package"));
   const json found = summary("r");

@@ -174,8 +174,7 @@ TEST(Needs, AnArmWhoseProgramIsMissingIsSkippedByItsPackage) {
   ASSERT_TRUE(skipped) << skipped.error().message;
   ASSERT_EQ(skipped->size(), 1u);
   EXPECT_EQ(skipped->front().arm, "a");
-  EXPECT_EQ(skipped->front().reason,
-            "no-such-supervisor is missing (Debian package such-a-package)");
+  EXPECT_EQ(skipped->front().reason, "no-such-supervisor is missing (package such-a-package)");
   ASSERT_EQ(experiment->arms.size(), 1u);
   EXPECT_EQ(experiment->arms[0].name, "b");
 }

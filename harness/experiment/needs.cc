@@ -54,7 +54,7 @@ class Needs {
       if (!there) return there.error();
       if (*there) continue;
       const bool no_python = module && !has_program(kPython, {});
-      reasons += fmt::format("{}{} is missing (Debian package {})", reasons.empty() ? "" : ", ",
+      reasons += fmt::format("{}{} is missing (package {})", reasons.empty() ? "" : ", ",
                              no_python ? std::string(kPython)
                              : module  ? "Python's module " + need.python
                                        : need.program,

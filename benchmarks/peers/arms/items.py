@@ -33,16 +33,25 @@ def busy(what):
         setproctitle(IDLE)
 
 
-def work(source, out):
+def make(source):
+    """The output of one item, as a file has it."""
     image = cv2.imread(source)
     if image is None:
         raise OSError(f"'{source}' is no photograph")
     image = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
     for _ in range(BLURS):
         image = cv2.GaussianBlur(image, (0, 0), SIGMA)
-    name = pathlib.Path(source).stem + ".png"
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def output_name(source):
+    return pathlib.Path(source).stem + ".png"
+
+
+def work(source, out):
+    name = output_name(source)
     temporary = pathlib.Path(out, f".{name}.{os.getpid()}")
-    temporary.write_bytes(cv2.imencode(".png", image)[1])
+    temporary.write_bytes(make(source))
     os.replace(temporary, pathlib.Path(out, name))
 
 
