@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-constexpr int kItems = 8;
+constexpr int kItems = 6;
 constexpr int kMissing = 77;
 constexpr int kBoundS = 500;
 
@@ -32,7 +32,7 @@ class Arms : public ::testing::Test {
     json experiment = json::parse(*read_file(kPeers.parent_path() / "experiments" / "peers.json"));
     experiment["faults"] = json::array({experiment["faults"][0]});
     experiment["faults"][0]["when"] = {{"event", "first_output"}};
-    experiment["timeout"] = "60s";
+    experiment["timeout"] = "45s";
     experiment["subject"]["directory"] = directory_.path().string();
     return experiment;
   }
