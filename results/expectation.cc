@@ -223,6 +223,10 @@ ExpectationResult evaluate(const Expectation& expectation, const Summary& summar
     }
     any = true;
   }
+  for (const SkippedArm& skipped : summary.skipped_arms) {
+    if (skipped.arm == expectation.path.arm)
+      return {expectation.text, "undecided", "the arm was skipped: " + skipped.reason};
+  }
   if (!any) return {expectation.text, "undecided", "no cell matches"};
   static constexpr std::array<const char*, 3> kNames{"true", "undecided", "false"};
   return {expectation.text, kNames[static_cast<std::size_t>(worst)], detail};

@@ -155,6 +155,7 @@ class Summarizer {
       summary_.clock_error_ns = plan_["clock_error_ns"].get<double>();
     }
     summary_.warnings = plan_.value("warnings", std::vector<std::string>{});
+    summary_.skipped_arms = skipped_arms_from_json(plan_);
   }
 
   CellTrials trials_of(const std::string& arm, const std::string& fault) const {
@@ -505,6 +506,19 @@ Summary summarize(const json& experiment, const json& plan,
   return Summarizer(experiment, plan, trials).run();
 }
 
+json to_json(const std::vector<SkippedArm>& arms) {
+  json list = json::array();
+  for (const SkippedArm& arm : arms) list.push_back({{"arm", arm.arm}, {"reason", arm.reason}});
+  return list;
+}
+
+std::vector<SkippedArm> skipped_arms_from_json(const json& document) {
+  std::vector<SkippedArm> arms;
+  for (const json& arm : document.value("skipped_arms", json::array()))
+    arms.push_back({arm.value("arm", ""), arm.value("reason", "")});
+  return arms;
+}
+
 json to_json(const Summary& summary) {
   json document{{"schema", summary.schema},
                 {"experiment", summary.experiment},
@@ -519,6 +533,7 @@ json to_json(const Summary& summary) {
                 {"plan_hash", summary.plan_hash},
                 {"clock_error_ns", optional_number(summary.clock_error_ns, "ns")},
                 {"warnings", summary.warnings},
+                {"skipped_arms", to_json(summary.skipped_arms)},
                 {"cells", json::array()},
                 {"expect", json::array()},
                 {"gate", json::array()}};
@@ -559,6 +574,7 @@ Result<Summary> summary_from_json(const json& document) try {
   summary.plan_hash = document.at("plan_hash").get<std::string>();
   summary.clock_error_ns = read_optional(document, "clock_error_ns");
   summary.warnings = document.at("warnings").get<std::vector<std::string>>();
+  summary.skipped_arms = skipped_arms_from_json(document);
   for (const json& cell : document.at("cells")) summary.cells.push_back(cell_from_json(cell));
   for (const json& line : document.at("expect")) {
     summary.expectations.push_back({line.at("text"), line.at("verdict"), line.at("detail")});

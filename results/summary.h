@@ -54,6 +54,12 @@ struct ExpectationResult {
   std::string detail;   // What was found: "supervised.kill.items.lost is 2".
 };
 
+// An arm of the experiment that could not run on this machine.
+struct SkippedArm {
+  std::string arm;
+  std::string reason;  // With the Debian package that would help.
+};
+
 struct GateLine {
   std::string measure;
   double margin = 0;  // 0.05 for "5%".
@@ -75,12 +81,17 @@ struct Summary {
   std::optional<double>
       clock_error_ns;  // Median error of the recovery clock against a planted delay.
   std::vector<std::string> warnings;
+  std::vector<SkippedArm> skipped_arms;
   std::vector<CellSummary> cells;
   std::vector<ExpectationResult> expectations;
   std::vector<GateLine> gate;
 
   const CellSummary* cell(const std::string& arm, const std::string& fault) const;
 };
+
+// As they stand in plan.json and in summary.json; what is no such list reads as empty.
+nlohmann::json to_json(const std::vector<SkippedArm>& arms);
+std::vector<SkippedArm> skipped_arms_from_json(const nlohmann::json& document);
 
 nlohmann::json to_json(const Summary& summary);
 // Refuses another schema version and missing or ill-typed fields, naming them.

@@ -164,6 +164,31 @@ TEST_F(Program, ASupervisedCommandIsRestarted) {
   EXPECT_EQ(cost.exit_code, 0) << "without a fault: what it costs" << cost.out << cost.err;
 }
 
+TEST_F(Program, AnArmHasItsOwnCommandAndIsSkippedByItsPackageWhenSomethingIsMissing) {
+  write("cp.sh", "#!/bin/sh\nfor f in in/*; do cat $f > out/${f#in/}; done\n", true);
+  write("rev.sh", "#!/bin/sh\nfor f in in/*; do cp $f out/; done\n", true);
+  write("in/a", "a");
+  write("in/b", "b");
+  write("e.json", R"({"experiment": "n", "blocks": 1,
+    "subject": {"command": ["./missing"], "inputs": ["in/*"], "outputs": ["out/*"]},
+    "arms": [{"name": "absent", "needs": [{"program": "no-such-thing", "package": "no-package"}]},
+             {"name": "first", "command": ["./cp.sh"], "needs": [{"program": "sh", "package": "dash"}]},
+             {"name": "other", "command": ["./rev.sh"]}],
+    "expect": ["first.none.items.lost == 0", "other.none.items.lost == 0"]})");
+  const Finished run = crashworthy({"run", "--out", "r", "e.json"});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+  const std::string reason = "no-such-thing is missing (package no-package)";
+  EXPECT_THAT(run.err, HasSubstr("arm 'absent' is skipped: " + reason));
+  EXPECT_THAT(run.out, HasSubstr("no-package"));
+  const json found = summary("r");
+  EXPECT_EQ(found["skipped_arms"], json::array({{{"arm", "absent"}, {"reason", reason}}}));
+  ASSERT_EQ(found["cells"].size(), 2u);
+  for (const json& cell : found["cells"]) EXPECT_EQ(cell["items"]["ok"], 2) << cell["arm"];
+  const json plan = json::parse(*read_file(directory_.path() / "r" / "plan.json"));
+  EXPECT_EQ(plan["skipped_arms"], found["skipped_arms"]);
+  EXPECT_THAT(*read_file(directory_.path() / "r" / "report.html"), HasSubstr("no-package"));
+}
+
 TEST_F(Program, ACommandsInputsAreNotItsOutputs) {
   for (const char* name : {"in/a", "in/b"}) write(name, std::string("content of ") + name);
   const Finished run =

@@ -182,14 +182,41 @@ Result<void> read_tiles(const json& object, const std::string& pointer, const fs
   return read_batchers(object["batchers"], pointer + "/batchers", subject.batchers);
 }
 
-Result<void> read_command(const json& object, const std::string& pointer, SubjectSpec& subject) {
-  if (auto e = failed(require_object(object, pointer,
-                                     {"command", "inputs", "outputs", "environment", "directory"})))
-    return *e;
-  if (auto e = failed(assign(subject.command, read_words(object["command"], pointer + "/command"))))
-    return *e;
-  if (subject.command.empty() || subject.command[0].empty())
+Result<std::vector<std::string>> read_command_words(const json& object,
+                                                    const std::string& pointer) {
+  auto words = read_words(object["command"], pointer + "/command");
+  if (words && (words->empty() || (*words)[0].empty()))
     return field_error(pointer + "/command", "is empty");
+  return words;
+}
+
+Result<std::vector<Need>> read_needs(const json& value, const std::string& pointer) {
+  std::vector<Need> needs;
+  if (!value.is_array())
+    return field_error(pointer, "must be a list such as [{\"program\": .., \"package\": ..}]");
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const std::string here = pointer + "/" + std::to_string(i);
+    if (auto e = failed(require_object(value[i], here, {"program", "python", "package"})))
+      return *e;
+    Need need;
+    if (auto e = failed(assign(need.program, read_string(value[i], here, "program", ""))))
+      return *e;
+    if (auto e = failed(assign(need.python, read_string(value[i], here, "python", "")))) return *e;
+    if (auto e = failed(assign(need.package, read_string(value[i], here, "package", ""))))
+      return *e;
+    if (need.program.empty() == need.python.empty())
+      return field_error(here, "needs either a 'program' or a module of 'python'");
+    if (need.package.empty()) return field_error(here, "needs the 'package' that has it");
+    needs.push_back(std::move(need));
+  }
+  return needs;
+}
+
+Result<void> read_command(const json& object, const std::string& pointer, SubjectSpec& subject) {
+  if (auto e = failed(require_object(
+          object, pointer, {"command", "inputs", "outputs", "environment", "directory", "needs"})))
+    return *e;
+  if (auto e = failed(assign(subject.command, read_command_words(object, pointer)))) return *e;
   for (const auto& [key, target] :
        {std::pair("inputs", &subject.inputs), std::pair("outputs", &subject.outputs)}) {
     if (!object.contains(key)) continue;
@@ -210,6 +237,10 @@ Result<void> read_command(const json& object, const std::string& pointer, Subjec
     auto text = read_string(object, pointer, "directory", "");
     if (!text) return text.error();
     subject.directory = (subject.directory / *text).lexically_normal();
+  }
+  if (object.contains("needs")) {
+    if (auto e = failed(assign(subject.needs, read_needs(object["needs"], pointer + "/needs"))))
+      return *e;
   }
   if (!object.contains("environment")) return {};
   const json& environment = object["environment"];
@@ -284,11 +315,27 @@ Result<void> read_supervision(const json& value, const std::string& pointer, Arm
   return {};
 }
 
+// What stands in place of the subject's command, and what must be there for it.
+Result<void> read_own_command(const json& object, const std::string& pointer,
+                              const SubjectSpec& subject, ArmSpec& arm) {
+  if (object.contains("needs")) {
+    if (auto e = failed(assign(arm.needs, read_needs(object["needs"], pointer + "/needs"))))
+      return *e;
+  }
+  if (!object.contains("command")) return {};
+  if (!subject.pipeline.empty()) {
+    return field_error(pointer + "/command", "only an arm of a command has words of its own",
+                       "a pipeline takes further words as \"arguments\"");
+  }
+  return assign(arm.command, read_command_words(object, pointer));
+}
+
 Result<ArmSpec> read_arm(const json& object, const std::string& pointer,
                          const SubjectSpec& subject) {
   ArmSpec arm;
-  if (auto e = failed(require_object(object, pointer,
-                                     {"name", "supervision", "workers", "spares", "arguments"})))
+  if (auto e = failed(require_object(
+          object, pointer,
+          {"name", "supervision", "workers", "spares", "command", "needs", "arguments"})))
     return *e;
   if (auto e = failed(assign(arm.name, read_string(object, pointer, "name", "")))) return *e;
   if (!is_plain_name(arm.name))
@@ -313,6 +360,7 @@ Result<ArmSpec> read_arm(const json& object, const std::string& pointer,
   if (object.contains("spares") && arm.supervision != Supervision::kSupervised) {
     return field_error(pointer + "/spares", "only a supervised arm has spares");
   }
+  if (auto e = failed(read_own_command(object, pointer, subject, arm))) return *e;
   if (!object.contains("arguments")) return arm;
   if (auto e =
           failed(assign(arm.arguments, read_words(object["arguments"], pointer + "/arguments"))))

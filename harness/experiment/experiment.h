@@ -23,6 +23,13 @@ enum class Supervision {
   kSupervised  // Worker processes that are replaced, and their items given out again.
 };
 
+// A program, or a module of Debian's Python, without which an arm cannot run.
+struct Need {
+  std::string program;  // In PATH; with a '/', relative to the subject's directory.
+  std::string python;
+  std::string package;  // Of Debian, that has it.
+};
+
 struct ArmSpec {
   std::string name;
   Supervision supervision = Supervision::kNone;
@@ -30,6 +37,8 @@ struct ArmSpec {
   int spares = 1;
   int intensity = 100;  // Of kRestart and kSupervised: restarts allowed within `period`.
   std::string period = "10s";
+  std::vector<std::string> command;  // Instead of the subject's words; none: those.
+  std::vector<Need> needs;
   std::vector<std::string> arguments;  // Further words of the command line in this arm.
 };
 
@@ -71,6 +80,7 @@ struct SubjectSpec {
       outputs;  // Globs, relative to the trial's directory; none: every file the command leaves.
   std::filesystem::path directory;  // Where the command line was written.
   std::map<std::string, std::string> environment;
+  std::vector<Need> needs;  // Of every arm.
 };
 
 // What happens to the subject in one trial: a fault, or several, each at its own moment.

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "harness/experiment/needs.h"
 #include "harness/experiment/plan.h"
 
 namespace crashworthy {
@@ -105,6 +106,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/arms/1/workers=0", "/arms/1/workers:", "not 0"},
         BadCase{"/arms/1/name=\"bare\"", "/arms/1/name:", "used twice"},
         BadCase{"/arms/0/spares=2", "/arms/0/spares:", "supervised"},
+        BadCase{"/arms/0/command=[\"x\"]", "/arms/0/command:", "words of its own"},
+        BadCase{"/arms/0/needs={}", "/arms/0/needs:", "list"},
+        BadCase{"/arms/0/needs=[{\"package\": \"x\"}]", "/arms/0/needs/0:", "either"},
+        BadCase{"/arms/0/needs=[{\"program\": \"x\", \"python\": \"x\", \"package\": \"x\"}]",
+                "/arms/0/needs/0:", "either"},
+        BadCase{"/arms/0/needs=[{\"program\": \"x\"}]", "/arms/0/needs/0:", "package"},
+        BadCase{"/arms/0/needs=[{\"porgram\": \"x\"}]", "/arms/0/needs/0/porgram:", "program"},
         BadCase{"/faults/0/fault=\"process.kil\"",
                 "/faults/0/fault:", "did you mean 'process.kill'?"},
         BadCase{"/faults/1/fault=\"native.poison\"", "/faults/1/fault:", "@POINT"},
@@ -146,6 +154,80 @@ TEST(ExperimentFile, ACommandKeepsToItsDirectory) {
   supervised["arms"] = json::parse(R"([{"name": "a", "supervision": "isolate"}])");
   EXPECT_THAT(parse_experiment(supervised, "/").error().message,
               StartsWith("/arms/0/supervision:"));
+}
+
+json with_needs(const char* first, const char* second) {
+  json document = json::parse(
+      R"({"experiment": "n", "subject": {"command": ["true"]}, "arms": [{"name": "a"}, {"name": "b"}]})");
+  document["arms"][0]["needs"] = json::array({json::parse(first)});
+  document["arms"][1]["needs"] = json::array({json::parse(second)});
+  return document;
+}
+
+TEST(Needs, AnArmWhoseProgramIsMissingIsSkippedByItsPackage) {
+  auto experiment = parse_experiment(
+      with_needs(R"({"program": "no-such-supervisor", "package": "such-a-package"})",
+                 R"({"program": "sh", "package": "dash"})"),
+      "/");
+  ASSERT_TRUE(experiment) << experiment.error().message;
+  auto skipped = skip_arms(*experiment);
+  ASSERT_TRUE(skipped) << skipped.error().message;
+  ASSERT_EQ(skipped->size(), 1u);
+  EXPECT_EQ(skipped->front().arm, "a");
+  EXPECT_EQ(skipped->front().reason, "no-such-supervisor is missing (package such-a-package)");
+  ASSERT_EQ(experiment->arms.size(), 1u);
+  EXPECT_EQ(experiment->arms[0].name, "b");
+}
+
+TEST(Needs, AModuleIsLookedForInDebiansPython) {
+  if (!std::filesystem::exists("/usr/bin/python3")) GTEST_SKIP() << "python3 is not installed";
+  auto experiment =
+      parse_experiment(with_needs(R"({"python": "no_such_module", "package": "python3-such"})",
+                                  R"({"python": "json", "package": "libpython3-stdlib"})"),
+                       "/");
+  ASSERT_TRUE(experiment);
+  auto skipped = skip_arms(*experiment);
+  ASSERT_TRUE(skipped) << skipped.error().message;
+  ASSERT_EQ(skipped->size(), 1u);
+  EXPECT_THAT(skipped->front().reason, HasSubstr("module no_such_module"));
+  EXPECT_THAT(skipped->front().reason, HasSubstr("python3-such"));
+}
+
+TEST(Needs, NobodyLeftIsAnError) {
+  const char* missing = R"({"program": "no-such-supervisor", "package": "such-a-package"})";
+  auto experiment = parse_experiment(with_needs(missing, missing), "/");
+  ASSERT_TRUE(experiment);
+  auto skipped = skip_arms(*experiment);
+  ASSERT_FALSE(skipped);
+  EXPECT_EQ(skipped.error().kind, ErrorKind::kMissing);
+  EXPECT_THAT(skipped.error().message, HasSubstr("such-a-package"));
+}
+
+TEST(Needs, WhatTheSubjectNeedsAllArmsNeed) {
+  const char* there = R"({"program": "sh", "package": "dash"})";
+  json document = with_needs(there, there);
+  document["subject"]["needs"] = json::array({json::parse(there)});
+  auto experiment = parse_experiment(document, "/");
+  ASSERT_TRUE(experiment);
+  auto skipped = skip_arms(*experiment);
+  ASSERT_TRUE(skipped);
+  EXPECT_TRUE(skipped->empty());
+  document["subject"]["needs"][0]["program"] = "no-such-program";
+  experiment = parse_experiment(document, "/");
+  ASSERT_TRUE(experiment);
+  EXPECT_EQ(skip_arms(*experiment).error().kind, ErrorKind::kMissing);
+}
+
+TEST(ExperimentFile, AnArmOfACommandHasWordsOfItsOwn) {
+  json document = with_needs(R"({"program": "sh", "package": "dash"})",
+                             R"({"program": "sh", "package": "dash"})");
+  document["arms"][1]["command"] = json::array({"./other", "x"});
+  auto experiment = parse_experiment(document, "/somewhere");
+  ASSERT_TRUE(experiment);
+  EXPECT_TRUE(experiment->arms[0].command.empty());
+  EXPECT_THAT(experiment->arms[1].command, ::testing::ElementsAre("./other", "x"));
+  document["arms"][1]["command"] = json::array();
+  EXPECT_THAT(parse_experiment(document, "/").error().message, StartsWith("/arms/1/command:"));
 }
 
 TEST(Plan, HasEveryCellOncePerBlockInARandomOrderOfTheSeed) {

@@ -11,6 +11,7 @@
 #include "harness/experiment/clock_check.h"
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/interrupts.h"
+#include "harness/experiment/needs.h"
 #include "harness/experiment/plan.h"
 #include "harness/experiment/progress.h"
 #include "harness/experiment/trial.h"
@@ -78,6 +79,9 @@ class Runner {
   }
 
   Result<RunResult> run() {
+    auto skipped = skip_arms(experiment_);
+    if (!skipped) return skipped.error();
+    skipped_ = *std::move(skipped);
     auto directory = make_run_directory(experiment_, options_);
     if (!directory) return directory.error();
     directory_ = directory->path;
@@ -109,6 +113,8 @@ class Runner {
         blocks_ * static_cast<int>(experiment_.arms.size() * (experiment_.faults.size() + 1));
     Progress progress(options_.progress, total, blocks_);
     progress_ = &progress;
+    for (const SkippedArm& arm : skipped_)
+      progress.note("arm '" + arm.arm + "' is skipped: " + arm.reason);
     auto prepared = prepare_subject(experiment_.subject, scratch->path());
     if (!prepared) return prepared.error();
     prepared_ = *std::move(prepared);
@@ -163,7 +169,8 @@ class Runner {
     return spec;
   }
 
-  // Two fault-free runs of the first arm: what both deliver is what every trial is held against.
+  // Two fault-free runs of the first arm that can run: what both deliver is what every trial is
+  // held against.
   Result<void> run_golden() {
     run_id_ = fmt::format(
         "{:016x}", derive_seed(seed_, utc_timestamp(), static_cast<std::uint64_t>(now_ns())));
@@ -276,6 +283,7 @@ class Runner {
                         {"clock_error_p90_ns", clock ? json(clock->p90_ns) : json(nullptr)},
                         {"golden_duration_ns", golden_.duration_ns},
                         {"arms", arms},
+                        {"skipped_arms", to_json(skipped_)},
                         {"faults", faults},
                         {"warnings", warnings},
                         {"trials", to_json(plan_, experiment_)}};
@@ -316,7 +324,8 @@ class Runner {
     return {};
   }
 
-  const Experiment& experiment_;
+  Experiment experiment_;  // Without the arms that are skipped.
+  std::vector<SkippedArm> skipped_;
   const std::string& text_;
   const RunOptions& options_;
   int blocks_;

@@ -166,12 +166,6 @@ Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& pa
 }
 
 Result<void> prepare_command(PreparedSubject& prepared) {
-  const std::string& word = prepared.spec.command[0];
-  if (word.find('/') != std::string::npos) {
-    prepared.program = fs::path(word).is_absolute()
-                           ? fs::path(word)
-                           : (prepared.spec.directory / word).lexically_normal();
-  }
   auto inputs = expand_globs(prepared.spec.inputs, prepared.spec.directory);
   if (!inputs) return inputs.error();
   prepared.input_files = *std::move(inputs);
@@ -184,6 +178,15 @@ std::vector<std::string> make_environment(const PreparedSubject& subject, const 
   variables["TMPDIR"] = (scratch / "tmp").string();
   for (const auto& [name, value] : subject.spec.environment) variables[name] = value;
   return to_environment(variables);
+}
+
+// A program that is named with a '/' lies where the command line was written, not in the trial's
+// directory.
+std::vector<std::string> command_words(const SubjectSpec& spec, const ArmSpec& arm) {
+  std::vector<std::string> words = arm.command.empty() ? spec.command : arm.command;
+  if (words[0].find('/') != std::string::npos && !fs::path(words[0]).is_absolute())
+    words[0] = (spec.directory / words[0]).lexically_normal().string();
+  return words;
 }
 
 std::vector<std::string> tiles_arguments(const PreparedSubject& subject, const ArmSpec& arm,
@@ -299,8 +302,7 @@ Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& a
   } else {
     setup.complete_codes = {0};
     if (command) {
-      setup.argv = subject.spec.command;
-      if (!subject.program.empty()) setup.argv[0] = subject.program.string();
+      setup.argv = command_words(subject.spec, arm);
       setup.patterns = subject.spec.outputs;
       if (auto copied = copy_inputs(subject, setup.directory); !copied) return copied.error();
       for (const std::string& input : subject.input_files)

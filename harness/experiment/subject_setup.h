@@ -15,7 +15,7 @@ namespace crashworthy {
 // What is the same for all trials of a run.
 struct PreparedSubject {
   SubjectSpec spec;
-  std::filesystem::path program;  // Of a pipeline of ours, or of the command when it names a path.
+  std::filesystem::path program;  // Of a pipeline of ours.
   std::vector<std::string>
       input_files;  // tiles: absolute paths, one an item. Commands: relative paths to copy.
   std::optional<std::vector<Item>>

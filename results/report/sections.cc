@@ -202,6 +202,10 @@ std::string verdict_section(const Summary& summary) {
   }
   out += "</section>\n";
   if (!summary.sentence.empty()) out += "<p class=\"lead\">" + html(summary.sentence) + "</p>\n";
+  for (const SkippedArm& skipped : summary.skipped_arms) {
+    out += "<p class=\"warn\"><b>Arm skipped</b> " + html(skipped.arm) + ": " +
+           html(skipped.reason) + "</p>\n";
+  }
   for (const std::string& warning : summary.warnings) {
     out += "<p class=\"warn\"><b>Warning</b> " + html(warning) + "</p>\n";
   }

@@ -265,6 +265,9 @@ class TerminalReport {
     paragraph("Verdict", reasons,
               upper(run_verdict_name(summary_.verdict)) + (reasons.empty() ? "" : ": "), colour);
     if (!summary_.sentence.empty()) paragraph("Summary", printable(summary_.sentence));
+    for (const SkippedArm& skipped : summary_.skipped_arms) {
+      paragraph("Skipped", printable(skipped.arm) + ": " + printable(skipped.reason));
+    }
     for (const std::string& warning : summary_.warnings) {
       paragraph("Warning", printable(warning), "", Paint::kYellow);
     }
