@@ -89,7 +89,10 @@ void Dispatcher::hand_out() {
 
 // Whatever `words` are at this place from now on.
 bool Dispatcher::start(Place& place, const std::vector<std::string>& words) {
-  place.doer.who.incarnation = first_life_ + place.lives;
+  // A worker is a life; commands are one together, until one of them dies.
+  const bool anew = place.lived && (settings_.lines || place.replaces);
+  const std::uint32_t life = place.life + (anew ? 1 : 0);
+  place.doer.who.incarnation = first_life_ + life;
   if (place.replaces) probe_.emit(ProbeEvent::kReplacement, place.doer.who);
   auto child = start_child(words, settings_.lines);
   if (!child) {
@@ -97,7 +100,8 @@ bool Dispatcher::start(Place& place, const std::vector<std::string>& words) {
     place.not_before = now_ns() + kStartPauseNs;
     return false;
   }
-  ++place.lives;
+  place.life = life;
+  place.lived = true;
   place.child = *std::move(child);
   place.doer.pid = place.child->pid;
   place.begun = false;
@@ -114,7 +118,7 @@ bool Dispatcher::start(Place& place, const std::vector<std::string>& words) {
 
 void Dispatcher::start_command(Place& place) {
   const auto cell = place.doer.who.worker;
-  auto attempt = books_.take({cell, first_life_ + place.lives, place.handed_out++}, true);
+  auto attempt = books_.take({cell, 0, place.handed_out++}, true);
   if (!attempt) return;
   if (!start(place, fill_in(settings_.command, attempt->input, attempt->output)))
     return books_.failed(*attempt, place.doer, FailureReason::kReported, place.why);

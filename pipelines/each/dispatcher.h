@@ -43,7 +43,8 @@ class Dispatcher {
     bool given_up = false;  // Nobody is started here any more.
     std::optional<Child> child;
     Doer doer;
-    std::uint32_t lives = 0;
+    std::uint32_t life = 0;
+    bool lived = false;
     std::optional<Attempt> attempt;
     bool begun = false;  // It has said that it began.
     bool fresh = true;
