@@ -19,10 +19,14 @@ struct RunArguments {
   bool json = false;
   bool quiet = false;
   bool disarm = false;
-  bool supervise = false;  // Add the arm `restart`.
+  bool supervise = false;  // Add the arm `restart`; by items, `supervised`.
   std::string fault;
   std::vector<std::string> victim, when, set;  // KEY=VALUE
   std::vector<std::string> inputs, outputs;    // Globs
+  // By items.
+  std::vector<std::string> items;  // Globs
+  std::optional<int> workers;
+  std::string output_name, item_deadline, protocol, heartbeat;
 };
 
 struct InjectArguments {

@@ -35,8 +35,10 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   run->add_flag("--quiet", arguments.quiet, "One line of result, no progress");
   run->add_flag("--disarm", arguments.disarm,
                 "Do everything but fire the faults: must come out not_activated");
-  run->add_flag("--supervise", arguments.supervise,
-                "Also run the command under a supervision tree that restarts it (arm: restart)");
+  run->add_flag(
+      "--supervise", arguments.supervise,
+      "Also run the command under a supervision tree that restarts it (arm: restart); with "
+      "--items: give items out again, replace what hangs (arm: supervised)");
   run->add_option("--fault", arguments.fault,
                   "Fault for the command, NAME[@POINT] (see: crashworthy faults)");
   run->add_option("--victim", arguments.victim, "Whom it strikes, KEY=VALUE")
@@ -48,6 +50,20 @@ void add_run(CLI::App& app, RunArguments& arguments) {
   run->add_option("--outputs", arguments.outputs,
                   "Files that are its outputs (glob; default: all it leaves)")
       ->allow_extra_args(false);
+  run->add_option("--items", arguments.items,
+                  "Files of which each is an item (glob): the command runs once for each, with its "
+                  "path as {} and that of its output as {out}")
+      ->allow_extra_args(false);
+  run->add_option("--workers", arguments.workers, "How many items at once (2)")
+      ->check(CLI::Range(1, 256));
+  run->add_option("--output-name", arguments.output_name,
+                  "{out}, from {name}, {stem} and {ext} of the item (out/{name})");
+  run->add_option("--item-deadline", arguments.item_deadline,
+                  "Supervised: an item that takes longer is tried again (30s; 0s: none)");
+  run->add_option("--protocol", arguments.protocol,
+                  "lines: the command is a worker that is told its items on stdin");
+  run->add_option("--heartbeat", arguments.heartbeat,
+                  "Supervised workers: one that is silent so long at an item is replaced");
   run->footer(
       "Examples:\n"
       "  crashworthy run benchmarks/experiments/tiles.json\n"
@@ -56,6 +72,8 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       "./my_pipeline in/ out/\n"
       "  crashworthy run --supervise --fault process.kill --when after=1s --blocks 5 -- "
       "./my_pipeline in/ out/\n"
+      "  crashworthy run --items 'in/*.jpg' --workers 2 --supervise --fault process.kill --victim "
+      "holding_item=true --when item=5 -- convert {} -resize 50% {out}\n"
       "Exit codes: 0 pass, 1 an expectation is false, 3 inconclusive, 5 harness error, 64 wrong "
       "usage, 77 a capability is missing here.");
 }
@@ -235,10 +253,11 @@ int dispatch(int argc, char** argv) {
     }
   }
   // What comes after -- is the command, whatever it looks like.
-  if (argc > 1 && std::string(argv[1]) == "inject") {
+  std::vector<std::string> command;
+  if (argc > 1 && (std::string(argv[1]) == "inject" || std::string(argv[1]) == "run")) {
     char** const end =
         std::find_if(argv, argv + argc, [](const char* word) { return std::string(word) == "--"; });
-    if (end != argv + argc) inject.command.assign(end + 1, argv + argc);
+    if (end != argv + argc) command.assign(end + 1, argv + argc);
     argc = static_cast<int>(end - argv);
   }
   try {
@@ -248,6 +267,8 @@ int dispatch(int argc, char** argv) {
     std::fprintf(stderr, "crashworthy: error: %s\n  try crashworthy --help\n", error.what());
     return kUsageExit;
   }
+  inject.command = command;
+  run.words.insert(run.words.end(), command.begin(), command.end());
   if (app.got_subcommand("run")) return run_command(run);
   if (app.got_subcommand("report")) return report_command(directory, dump, json);
   if (app.got_subcommand("compare")) return compare_command(base, contender, json, markdown);

@@ -1,6 +1,7 @@
 // crashworthy run: an experiment from a file, or from --fault and a command line.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -15,6 +16,20 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+// The fields of a subject by items, and what they are given by.
+std::vector<std::pair<const char*, const std::string*>> item_fields(const RunArguments& arguments) {
+  return {{"output", &arguments.output_name},
+          {"item_deadline", &arguments.item_deadline},
+          {"protocol", &arguments.protocol},
+          {"heartbeat", &arguments.heartbeat}};
+}
+
+bool has_item_options(const RunArguments& arguments) {
+  const auto fields = item_fields(arguments);
+  return arguments.workers || std::any_of(fields.begin(), fields.end(),
+                                          [](const auto& field) { return !field.second->empty(); });
+}
 
 // The experiment that --fault, --supervise and a command stand for, as a file would say it.
 Result<json> command_document(const RunArguments& arguments) {
@@ -31,8 +46,19 @@ Result<json> command_document(const RunArguments& arguments) {
   json subject{{"command", arguments.words}};
   if (!arguments.inputs.empty()) subject["inputs"] = arguments.inputs;
   if (!arguments.outputs.empty()) subject["outputs"] = arguments.outputs;
+  if (!arguments.items.empty()) subject["items"] = arguments.items;
+  for (const auto& [key, text] : item_fields(arguments)) {
+    if (!text->empty()) subject[key] = *text;
+  }
   json arms = json::array({{{"name", "bare"}}});
-  if (arguments.supervise) arms.push_back({{"name", "restart"}, {"supervision", "restart"}});
+  if (arguments.supervise && arguments.items.empty()) {
+    arms.push_back({{"name", "restart"}, {"supervision", "restart"}});
+  } else if (arguments.supervise) {
+    arms.push_back({{"name", "supervised"}, {"supervision", {{"strategy", "one_for_one"}}}});
+  }
+  for (json& arm : arms) {
+    if (arguments.workers) arm["workers"] = *arguments.workers;
+  }
   return json{
       {"experiment", name.substr(0, 64)}, {"subject", subject}, {"arms", arms}, {"faults", faults}};
 }
@@ -42,6 +68,11 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
       !arguments.victim.empty() || !arguments.when.empty() || !arguments.set.empty();
   if (arguments.fault.empty() && fault_options) {
     return usage_error("--victim, --when and --set belong to --fault", "add --fault NAME");
+  }
+  if (arguments.items.empty() && has_item_options(arguments)) {
+    return usage_error(
+        "--workers, --output-name, --item-deadline, --protocol and --heartbeat belong to --items",
+        "add --items GLOB");
   }
   if (arguments.words.empty())
     return usage_error("no command to test",
@@ -63,7 +94,7 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
 Result<ExperimentFile> from_file(const RunArguments& arguments) {
   const bool command_options = !arguments.victim.empty() || !arguments.when.empty() ||
                                !arguments.set.empty() || !arguments.inputs.empty() ||
-                               !arguments.outputs.empty();
+                               !arguments.outputs.empty() || has_item_options(arguments);
   if (arguments.words.size() != 1) {
     return usage_error(
         arguments.words.empty() ? "no experiment file" : "more than one experiment file",
@@ -71,8 +102,9 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   }
   if (command_options) {
     return usage_error(
-        "--supervise, --victim, --when, --set, --inputs and --outputs belong to --fault and a "
-        "command",
+        "--supervise, --victim, --when, --set, --inputs, --outputs and the options of --items "
+        "belong "
+        "to --fault or --items and a command",
         "write them into the experiment file, or give --fault NAME");
   }
   return read_experiment_file(arguments.words[0]);
@@ -96,7 +128,7 @@ void print_result(const RunArguments& arguments, const RunResult& result) {
 }  // namespace
 
 int run_command(const RunArguments& arguments) {
-  const bool command = !arguments.fault.empty() || arguments.supervise;
+  const bool command = !arguments.fault.empty() || arguments.supervise || !arguments.items.empty();
   auto file = command ? from_command(arguments) : from_file(arguments);
   if (!file) return fail(file.error());
   RunOptions options;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "harness/experiment/item_command.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/json_fields.h"
@@ -213,12 +214,15 @@ Result<std::vector<Need>> read_needs(const json& value, const std::string& point
 }
 
 Result<void> read_command(const json& object, const std::string& pointer, SubjectSpec& subject) {
-  if (auto e = failed(require_object(
-          object, pointer, {"command", "inputs", "outputs", "environment", "directory", "needs"})))
+  if (auto e = failed(
+          require_object(object, pointer,
+                         {"command", "inputs", "outputs", "environment", "directory", "needs",
+                          "items", "output", "protocol", "item_deadline", "heartbeat"})))
     return *e;
   if (auto e = failed(assign(subject.command, read_command_words(object, pointer)))) return *e;
   for (const auto& [key, target] :
-       {std::pair("inputs", &subject.inputs), std::pair("outputs", &subject.outputs)}) {
+       {std::pair("inputs", &subject.inputs), std::pair("outputs", &subject.outputs),
+        std::pair("items", &subject.items)}) {
     if (!object.contains(key)) continue;
     if (auto e = failed(assign(*target, read_words(object[key], pointer + "/" + key)))) return *e;
     for (const std::string& pattern : *target) {
@@ -233,6 +237,7 @@ Result<void> read_command(const json& object, const std::string& pointer, Subjec
       }
     }
   }
+  if (auto e = failed(read_item_fields(object, pointer, subject))) return *e;
   if (object.contains("directory")) {
     auto text = read_string(object, pointer, "directory", "");
     if (!text) return text.error();
@@ -347,9 +352,12 @@ Result<ArmSpec> read_arm(const json& object, const std::string& pointer,
   }
   const bool whole =
       arm.supervision == Supervision::kNone || arm.supervision == Supervision::kRestart;
-  if (!whole && subject.pipeline != "tiles") {
+  if (!whole && subject.pipeline != "tiles" && !subject.by_items()) {
     return field_error(pointer + "/supervision", "only the pipeline 'tiles' has isolated workers",
-                       "use \"none\" or \"restart\"");
+                       "use \"none\" or \"restart\", or name the \"items\" of the command");
+  }
+  if (subject.by_items()) {
+    if (auto e = failed(check_item_arm(object, pointer, arm))) return *e;
   }
   if (auto e =
           failed(assign(arm.workers, read_integer(object, pointer, "workers", 2, 1, kMaxWorkers))))

@@ -18,9 +18,10 @@ namespace crashworthy {
 
 enum class Supervision {
   kNone,
-  kIsolate,    // Worker processes that are not replaced. Pipelines of ours only, as kSupervised.
+  kIsolate,    // Worker processes that are not replaced. `tiles` only.
   kRestart,    // The whole command, restarted by `crashworthy supervise` until it completes.
-  kSupervised  // Worker processes that are replaced, and their items given out again.
+  kSupervised  // Worker processes that are replaced, and their items given out again: `tiles`, and
+               // commands by items.
 };
 
 // A program, or a module of Debian's Python, without which an arm cannot run.
@@ -81,6 +82,14 @@ struct SubjectSpec {
   std::filesystem::path directory;  // Where the command line was written.
   std::map<std::string, std::string> environment;
   std::vector<Need> needs;  // Of every arm.
+  // command, by items
+  std::vector<std::string>
+      items;  // Globs as of `inputs`: each file is one item. None: not by items.
+  std::string output_name = "out/{name}";  // Of an item's output.
+  bool lines = false;                      // Long-lived workers that speak lines.
+  std::string item_deadline = "30s";       // Of one execution, in a supervised arm; "0s": none.
+  std::string heartbeat = "0s";
+  bool by_items() const { return !items.empty(); }
 };
 
 // What happens to the subject in one trial: a fault, or several, each at its own moment.

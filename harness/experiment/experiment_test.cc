@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "harness/experiment/item_command.h"
 #include "harness/experiment/needs.h"
 #include "harness/experiment/plan.h"
 
@@ -140,6 +141,76 @@ INSTANTIATE_TEST_SUITE_P(
                 "/gate/0/measure:", "one measure of one cell"},
         BadCase{"/gate=[{\"measure\": \"supervised.none.throughput\", \"margin\": \"five\"}]",
                 "/gate/0/margin:", "share"}));
+
+json by_items() {
+  return json::parse(R"({
+    "experiment": "c",
+    "subject": {"command": ["convert", "{}", "-resize", "50%", "png:{out}"], "items": ["in/*.jpg"],
+                "inputs": ["models/*"], "output": "out/{stem}.png", "item_deadline": "5s"},
+    "arms": [{"name": "bare", "workers": 3},
+             {"name": "supervised", "supervision": {"strategy": "one_for_one"}}]
+  })");
+}
+
+TEST(ExperimentFile, ReadsACommandByItems) {
+  auto experiment = parse_experiment(by_items(), "/somewhere");
+  ASSERT_TRUE(experiment) << experiment.error().message;
+  const SubjectSpec& subject = experiment->subject;
+  EXPECT_TRUE(subject.by_items());
+  EXPECT_FALSE(subject.lines);
+  EXPECT_EQ(subject.output_name, "out/{stem}.png");
+  EXPECT_EQ(subject.item_deadline, "5s");
+  EXPECT_EQ(experiment->arms[1].supervision, Supervision::kSupervised);
+  EXPECT_THAT(output_patterns(subject), ::testing::ElementsAre("out/*.png"));
+}
+
+class BadItems : public ::testing::TestWithParam<BadCase> {};
+
+TEST_P(BadItems, AreRefusedWithTheirPlace) {
+  json document = by_items();
+  document.merge_patch(json::parse(GetParam().patch));
+  auto experiment = parse_experiment(document, "/somewhere");
+  ASSERT_FALSE(experiment) << document.dump(1);
+  EXPECT_EQ(experiment.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(experiment.error().message, StartsWith(GetParam().place));
+  EXPECT_THAT(experiment.error().message + " " + experiment.error().hint,
+              HasSubstr(GetParam().says));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadItems,
+    ::testing::Values(
+        BadCase{R"({"subject": {"items": []}})", "/subject/items:", "names no files"},
+        BadCase{R"({"subject": {"items": "in/*"}})", "/subject/items:", "array"},
+        BadCase{R"({"subject": {"items": ["../x"]}})", "/subject/items:", "below"},
+        BadCase{R"({"subject": {"items": null}})", "/subject/output:", "belongs to"},
+        BadCase{R"({"subject": {"output": "../{name}"}})", "/subject/output:", "below"},
+        BadCase{R"({"subject": {"output": "/tmp/{name}"}})", "/subject/output:", "below"},
+        BadCase{R"({"subject": {"output": "out/"}})", "/subject/output:", "file below"},
+        BadCase{R"({"subject": {"output": "out/x.{ext}"}})", "/subject/output:", "same output"},
+        BadCase{R"({"subject": {"output": "out/{base}"}})", "/subject/output:", "{stem}"},
+        BadCase{R"({"subject": {"item_deadline": "5"}})", "/subject/item_deadline:", "unit"},
+        BadCase{R"({"subject": {"heartbeat": "5s"}})", "/subject/heartbeat:", "item_deadline"},
+        BadCase{R"({"subject": {"protocol": "json"}})", "/subject/protocol:", "\"lines\""},
+        BadCase{R"({"subject": {"protocol": "lines"}})", "/subject/command:", "has no {}"},
+        BadCase{R"({"subject": {"command": ["cp", "{out}"]}})", "/subject/command:", "has {}"},
+        BadCase{R"({"subject": {"command": ["{}", "{}"]}})", "/subject/command:", "cannot be an"},
+        BadCase{R"({"subject": {"command": ["cp", "{}"], "output": null}})",
+                "/subject/command:", "no word has {out}"},
+        BadCase{R"({"arms": [{"name": "a", "supervision": "isolate"}]})",
+                "/arms/0/supervision:", "of their own"},
+        BadCase{R"({"arms": [{"name": "a", "supervision": {"strategy": "one_for_one"},
+                              "spares": 1}]})",
+                "/arms/0/spares:", "no spares"}));
+
+TEST(ExperimentFile, ACommandThatNamesItsOutputsItselfNeedsNoMark) {
+  json document = by_items();
+  document["subject"]["command"] = {"mogrify", "-path", "out", "{}"};
+  EXPECT_TRUE(parse_experiment(document, "/somewhere"));
+  document["subject"].erase("output");
+  document["subject"]["outputs"] = {"out/*"};
+  EXPECT_TRUE(parse_experiment(document, "/somewhere"));
+}
 
 TEST(ExperimentFile, ACommandKeepsToItsDirectory) {
   const json base = json::parse(

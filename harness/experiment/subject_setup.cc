@@ -10,6 +10,7 @@
 #include <set>
 
 #include "harness/experiment/environment.h"
+#include "harness/experiment/item_command.h"
 #include "harness/os/file.h"
 #include "harness/process/launcher.h"
 
@@ -159,17 +160,26 @@ Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& pa
     }
     ::globfree(&matches);
     if (files == 0)
-      return usage_error("no file matches the inputs '" + pattern + "' in '" + directory.string() +
-                         "'");
+      return usage_error("no file matches '" + pattern + "' in '" + directory.string() + "'");
   }
   return std::vector<std::string>(found.begin(), found.end());
 }
 
-Result<void> prepare_command(PreparedSubject& prepared) {
+Result<void> prepare_command(PreparedSubject& prepared, const fs::path& work) {
   auto inputs = expand_globs(prepared.spec.inputs, prepared.spec.directory);
   if (!inputs) return inputs.error();
   prepared.input_files = *std::move(inputs);
-  return {};
+  if (!prepared.spec.by_items()) return {};
+  auto items = expand_globs(prepared.spec.items, prepared.spec.directory);
+  if (!items) return items.error();
+  auto dispatcher = find_helper("crashworthy-each");
+  if (!dispatcher) return dispatcher.error();
+  prepared.dispatcher = *dispatcher;
+  prepared.item_files = *std::move(items);
+  std::set<std::string> files(prepared.input_files.begin(), prepared.input_files.end());
+  files.insert(prepared.item_files.begin(), prepared.item_files.end());
+  prepared.input_files.assign(files.begin(), files.end());
+  return prepare_items(prepared, prepared.item_files, work);
 }
 
 std::vector<std::string> make_environment(const PreparedSubject& subject, const fs::path& scratch) {
@@ -252,7 +262,7 @@ Result<void> copy_inputs(const PreparedSubject& subject, const fs::path& directo
     if (!failure) fs::copy_file(subject.spec.directory / input, target, failure);
     if (failure) return system_error("copy the input '" + input + "'", failure.value());
   }
-  for (const std::string& pattern : subject.spec.outputs) {
+  for (const std::string& pattern : output_patterns(subject.spec)) {
     if (auto made = make_directories(directory / fixed_parent(pattern)); !made) return made;
   }
   return {};
@@ -271,7 +281,7 @@ Result<PreparedSubject> prepare_subject(const SubjectSpec& spec, const fs::path&
     if (!program) return program.error();
     prepared.program = *program;
   } else {
-    done = prepare_command(prepared);
+    done = prepare_command(prepared, work);
   }
   if (!done) return done.error();
   return prepared;
@@ -288,8 +298,9 @@ Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& a
     if (auto made = make_directories(directory); !made) return made.error();
   }
   if (!command) setup.output = setup.output_root;
-  if (command && !subject.spec.outputs.empty()) {
-    const fs::path parent = fixed_parent(subject.spec.outputs.front());
+  const std::vector<std::string> patterns = output_patterns(subject.spec);
+  if (command && !patterns.empty()) {
+    const fs::path parent = fixed_parent(patterns.front());
     if (!parent.empty()) setup.output = setup.directory / parent;
   }
   setup.environment = make_environment(subject, scratch);
@@ -302,10 +313,16 @@ Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& a
   } else {
     setup.complete_codes = {0};
     if (command) {
-      setup.argv = command_words(subject.spec, arm);
-      setup.patterns = subject.spec.outputs;
+      const bool by_items = subject.spec.by_items();
+      if (by_items) {
+        setup.argv = item_arguments(subject, arm);
+        setup.complete_codes = {0, 1};  // As of tiles.
+      }
+      const std::vector<std::string> words = command_words(subject.spec, arm);
+      setup.argv.insert(setup.argv.end(), words.begin(), words.end());
+      setup.patterns = patterns;
       if (auto copied = copy_inputs(subject, setup.directory); !copied) return copied.error();
-      for (const std::string& input : subject.input_files)
+      for (const std::string& input : by_items ? subject.item_files : subject.input_files)
         setup.inputs.push_back(setup.directory / input);
     } else {
       setup.argv = {subject.program.string(), "--output", setup.output_root.string()};

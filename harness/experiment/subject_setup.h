@@ -15,12 +15,14 @@ namespace crashworthy {
 // What is the same for all trials of a run.
 struct PreparedSubject {
   SubjectSpec spec;
-  std::filesystem::path program;  // Of a pipeline of ours.
+  std::filesystem::path program;     // Of a pipeline of ours.
+  std::filesystem::path dispatcher;  // Of a command by items: who runs it.
   std::vector<std::string>
       input_files;  // tiles: absolute paths, one an item. Commands: relative paths to copy.
+  std::vector<std::string> item_files;  // Commands by items: those of them that are items.
   std::optional<std::vector<Item>>
       items;  // The harness's own list; empty: the golden run's outputs are the items.
-  std::filesystem::path list_file;  // tiles: its --list.
+  std::filesystem::path list_file;  // tiles, and by items: their --list.
   std::vector<std::string> notes;   // What the user should know: "no photographs found, ...".
 };
 

@@ -446,7 +446,7 @@ class Trial : private InjectedSubject {
   bool restarts() const { return spec_.arm->supervision == Supervision::kRestart; }
   bool isolated() const override {
     return spec_.arm->supervision == Supervision::kIsolate ||
-           spec_.arm->supervision == Supervision::kSupervised;
+           spec_.arm->supervision == Supervision::kSupervised || prepared_.spec.by_items();
   }
   bool supervised() const override {
     return spec_.arm->supervision == Supervision::kSupervised || restarts();
@@ -473,7 +473,8 @@ class Trial : private InjectedSubject {
   Moment moment() const override {
     Moment moment = InjectedSubject::moment();
     // A command that has no probe tells nothing of the kind.
-    if (prepared_.spec.pipeline.empty() && ready_ns_ == 0) moment.ready_ns = launched_ns_;
+    const bool tells = !prepared_.spec.pipeline.empty() || prepared_.spec.by_items();
+    if (!tells && ready_ns_ == 0) moment.ready_ns = launched_ns_;
     return moment;
   }
 

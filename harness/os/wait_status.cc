@@ -18,6 +18,24 @@ int WaitStatus::exit_code() const { return WEXITSTATUS(raw_); }
 int WaitStatus::signal() const { return WTERMSIG(raw_); }
 bool WaitStatus::dumped_core() const { return signalled() && WCOREDUMP(raw_); }
 
+bool WaitStatus::crashed() const {
+  if (!signalled()) return false;
+  switch (signal()) {
+    case SIGSEGV:
+    case SIGABRT:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGTRAP:
+    case SIGSYS:
+    case SIGXCPU:
+    case SIGXFSZ:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::string WaitStatus::describe() const {
   if (exited()) return "exited with " + std::to_string(exit_code());
   return "killed by " + signal_name(signal()) + (dumped_core() ? " (core dumped)" : "");

@@ -19,6 +19,9 @@ class WaitStatus {
   int exit_code() const;  // Only when exited().
   int signal() const;     // Only when signalled().
   bool dumped_core() const;
+  // Killed by a signal that a process brings about by its own doing: a crash, or a limit of its
+  // own. SIGKILL, SIGTERM and the like may come from anybody.
+  bool crashed() const;
   bool success() const { return exited() && exit_code() == 0; }
   int raw() const { return raw_; }
 

@@ -1,5 +1,6 @@
 #include "harness/probe/probe.h"
 
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -72,6 +73,8 @@ const char* failure_reason_name(FailureReason reason) {
       return "retries";
     case FailureReason::kThrew:
       return "threw";
+    case FailureReason::kReported:
+      return "reported";
   }
   return "unknown";
 }
@@ -130,6 +133,20 @@ void Probe::emit_for(std::int32_t pid, ProbeEvent event, const ProbeIdentity& wh
   const auto kind = static_cast<std::size_t>(event);
   const std::uint64_t count = header_->counts[kind].fetch_add(1, std::memory_order_acq_rel) + 1;
   if (count == header_->watched[kind].load(std::memory_order_acquire)) notify(event_fd_);
+}
+
+std::uint64_t Probe::count(ProbeEvent event) const {
+  if (header_ == nullptr) return 0;
+  return header_->counts[static_cast<std::size_t>(event)].load(std::memory_order_acquire);
+}
+
+void Probe::hide_from_programs() {
+  const char* text = std::getenv("CRASHWORTHY_PROBE");
+  int descriptors[2] = {-1, -1};
+  if (text != nullptr && std::sscanf(text, "%d,%d", &descriptors[0], &descriptors[1]) == 2) {
+    for (const int fd : descriptors) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
+  ::unsetenv("CRASHWORTHY_PROBE");
 }
 
 Result<ProbeRing> ProbeRing::create(std::size_t capacity) {

@@ -43,7 +43,8 @@ enum class FailureReason : std::int64_t {
   kWrite = 4,
   kTooLarge = 5,
   kRetries = 6,  // Its workers died too often, by no fault of its own that could be proved.
-  kThrew = 7     // An exception left the job function.
+  kThrew = 7,    // An exception left the job function.
+  kReported = 8  // Its command ended with an error, or its worker said that it failed.
 };
 const char* failure_reason_name(FailureReason reason);
 
@@ -94,6 +95,12 @@ class Probe {
   void emit_for(std::int32_t pid, ProbeEvent event, const ProbeIdentity& who,
                 std::uint64_t item = kNoItem, std::uint32_t part = 0, std::uint32_t attempt = 0,
                 std::int64_t value = 0) const;
+  // How many events of this kind have been emitted in the whole run, by whomever; 0 without a ring.
+  std::uint64_t count(ProbeEvent event) const;
+
+  // Programs that this process executes from now on are given no probe: for one that tells in their
+  // stead. Changes the environment: before there are threads.
+  static void hide_from_programs();
 
  private:
   friend class ProbeRing;

@@ -9,25 +9,9 @@
 namespace crashworthy {
 namespace {
 
-// An exit, as of a library whose way with errors that is, and signals that a process raises by its
-// own doing. Anybody may send SIGKILL, so it convicts nobody.
-bool self_inflicted(WaitStatus status) {
-  if (status.exited()) return true;
-  switch (status.signal()) {
-    case SIGSEGV:
-    case SIGABRT:
-    case SIGBUS:
-    case SIGFPE:
-    case SIGILL:
-    case SIGTRAP:
-    case SIGSYS:
-    case SIGXCPU:
-    case SIGXFSZ:
-      return true;
-    default:
-      return false;
-  }
-}
+// An exit, as of a library whose way with errors that is, or a crash. Anybody may send SIGKILL, so
+// it convicts nobody.
+bool self_inflicted(WaitStatus status) { return status.exited() || status.crashed(); }
 
 }  // namespace
 
