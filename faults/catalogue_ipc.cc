@@ -39,7 +39,8 @@ constexpr std::array kStallKeys{
     kAny,
     kThen,
     kRepeat,
-    FaultKey{"set.duration", "DURATION; default: until the subject's end", KeyType::kDuration}};
+    FaultKey{"set.duration", "DURATION; default: until the subject's end", KeyType::kDuration,
+             nullptr, false, 1}};
 constexpr std::array kDropKeys{
     kStream,
     kSocket,
@@ -54,7 +55,8 @@ constexpr std::array kDropKeys{
     kAny,
     kThen,
     kRepeat,
-    FaultKey{"set.bytes", "SIZE of what is lost; default 4096", KeyType::kSize, "4096"}};
+    FaultKey{"set.bytes", "SIZE of what is lost, at least 1; default 4096", KeyType::kSize, "4096",
+             false, 1}};
 constexpr std::array kCorruptKeys{
     kStream,
     kSocket,
@@ -69,7 +71,8 @@ constexpr std::array kCorruptKeys{
     kAny,
     kThen,
     kRepeat,
-    FaultKey{"set.bits", "N: one bit in each of N bytes; default 1", KeyType::kCount, "1"}};
+    FaultKey{"set.bits", "N, 1 to 1000000: one bit in each of N bytes; default 1", KeyType::kCount,
+             "1", false, 1, 1'000'000}};
 
 constexpr const char* kRelayUndone =
     "the relay passes on what is left and ends with the subject; a socket's file is removed";

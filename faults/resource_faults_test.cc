@@ -280,13 +280,6 @@ TEST_F(ResourceFaults, AQuotaOfWhoeverSleepsIsNotActivated) {
   EXPECT_TRUE(comes_to(subject.pid(), 'S'));
 }
 
-TEST_F(ResourceFaults, AShareIsAPercentage) {
-  const FaultSpec spec = fault_of(R"({"fault": "resource.cpu_quota", "set": {"share": 100}})");
-  auto injection = Injection::plan({spec, spec.trigger, 1, false, log_.sink()});
-  LaunchPlan launch;
-  EXPECT_FALSE(injection->arm(launch));
-}
-
 // ---- Whatever it is: disarmed, or nobody there ----
 
 const std::vector<std::pair<std::string, std::string>> kAll{

@@ -17,8 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kMaxExitCode = 255;
-
 class StartInjection : public Injection {
  public:
   using Injection::Injection;
@@ -35,8 +33,6 @@ class StartInjection : public Injection {
 
  protected:
   Result<void> prepare(LaunchPlan& launch) override {
-    if (!slow() && fault_.number("code") > kMaxExitCode)
-      return usage_error("an exit code is at most 255, not " + fault_.text("code"));
     auto helper = find_helper("crashworthy-start");
     if (!helper) return helper.error();
     auto memory = SharedMemory::create("crashworthy-start", sizeof(StartLog));

@@ -29,6 +29,7 @@
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 #include "harness/os/random.h"
 #include "harness/os/unique_fd.h"
 
@@ -40,6 +41,7 @@ constexpr std::int64_t kNever = INT64_MAX;
 constexpr std::int64_t kStopBoundNs = 2'000'000'000;
 constexpr auto kWakeEvery = std::chrono::milliseconds(2);
 constexpr int kMaxSteps = 20;
+constexpr std::uint64_t kMostHeld = 100;  // Victims, by their pidfds.
 constexpr unsigned long kHoldOptions = PTRACE_O_TRACESYSGOOD;
 constexpr unsigned long kFollowOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC |
                                          PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -102,6 +104,7 @@ struct Thread {
   enum class State { kStarting, kRunning, kListening, kStopped };
   pid_t tid = 0;
   pid_t pid = 0;  // Of its process.
+  std::uint64_t birth = 0;  // The how-manieth process it is of those that we have seen start.
   std::shared_ptr<Space> space;
   State state = State::kStarting;
   bool in_vfork = false;  // Waits in the kernel for its child, and cannot be stopped.
@@ -143,6 +146,7 @@ struct Tracer::State {
   std::optional<Random> random;
   std::uint64_t hits = 0;
   std::uint64_t begun = 0;  // Firings.
+  std::uint64_t births = 0;  // Processes.
 
   void run();
   Result<void> seize();
@@ -161,6 +165,7 @@ struct Tracer::State {
   void look_for_libraries(Thread& thread);
   bool fires();
   void begin_strike(Thread& thread, const std::string& file);
+  std::int64_t number_of(const Thread& thread) const;
   void resume(Thread& thread, int signal);
   void go_on(Thread& thread);
   void step(Thread& thread, std::uint64_t address);
@@ -215,6 +220,7 @@ Result<void> Tracer::State::seize() {
   Thread& thread = threads[tid];
   thread.tid = tid;
   thread.pid = pid;
+  thread.birth = ++births;
   thread.space = std::make_shared<Space>();
   thread.state = Thread::State::kRunning;
   if (rule) return {};
@@ -315,8 +321,13 @@ void Tracer::State::interrupt_due() {
 void Tracer::State::handle(const Stop& seen) {
   if (WIFSTOPPED(seen.status) && seen.status >> 16 == PTRACE_EVENT_EXEC) {
     // A thread takes over the number of a main thread that has ended before it.
+    std::uint64_t birth = 0;
+    for (const auto& [tid, thread] : threads) {
+      if (thread.pid == seen.tid) birth = thread.birth;
+    }
     Thread& main = threads[seen.tid];
     main.tid = main.pid = seen.tid;
+    main.birth = birth;
   }
   const auto found = threads.find(seen.tid);
   if (!WIFSTOPPED(seen.status)) {
@@ -454,6 +465,12 @@ void Tracer::State::begin_strike(Thread& thread, const std::string& file) {
   firing.hit = hits;
   firing.own_pid = pid_in_own_namespace(thread.pid).value_or(0);
   firing.file = file;
+  // Now: once it goes on it may end, be reaped, and its number be another's.
+  auto pidfd = begun <= kMostHeld ? open_pidfd(thread.pid) : Result<UniqueFd>(UniqueFd());
+  if (pidfd && pidfd->valid())
+    firing.pidfd = std::make_shared<const UniqueFd>(*std::move(pidfd));
+  firing.command = status_field(thread.pid, "Name");
+  firing.child = number_of(thread);
   // The last one: nobody else needs to be traced for it.
   if (begun == rule->times) {
     stop_all(thread.tid);
@@ -471,6 +488,15 @@ void Tracer::State::begin_strike(Thread& thread, const std::string& file) {
   } else {
     resume(thread, signal);
   }
+}
+
+// Of its process, among those that live, by birth.
+std::int64_t Tracer::State::number_of(const Thread& thread) const {
+  std::set<std::uint64_t> older;
+  for (const auto& [tid, other] : threads) {
+    if (other.birth < thread.birth) older.insert(other.birth);
+  }
+  return static_cast<std::int64_t>(older.size()) + 1;
 }
 
 void Tracer::State::on_strike_stop(Thread& thread, int status) {
@@ -506,6 +532,7 @@ void Tracer::State::adopt(Thread& parent, pid_t tid, int event_number) {
   child.tid = tid;
   const std::string process = status_field(tid, "Tgid");
   child.pid = process.empty() ? tid : static_cast<pid_t>(std::stol(process));
+  child.birth = child.pid == tid ? ++births : parent.birth;
   const long compared = ::syscall(SYS_kcmp, parent.tid, tid, KCMP_VM, 0, 0);
   const bool shared = compared < 0 ? event_number != PTRACE_EVENT_FORK : compared == 0;
   child.space = shared ? parent.space : std::make_shared<Space>(*parent.space);
@@ -654,7 +681,8 @@ void Tracer::State::take_note(const Stop& seen) {
     return;
   }
   const int event_number = seen.status >> 16;
-  if (event_number == 0 || event_number == PTRACE_EVENT_STOP) {
+  if (event_number == 0 || event_number == PTRACE_EVENT_STOP ||
+      event_number == PTRACE_EVENT_EXIT) {
     waiting.push_back(seen);
   } else {
     update_table(found->second, event_number);
@@ -684,7 +712,8 @@ void Tracer::State::let_go(pid_t but) {
       }
     } else if (stands) {
       if (thread.strike) {
-        last[tid] = thread.strike->undo() << 8 | 0x7f;
+        const bool dies = thread.strike->record().signal != 0;
+        if (!dies) last[tid] = thread.strike->undo() << 8 | 0x7f;
         publish_strike(thread);
       }
       let_go_of(thread, last[tid]);

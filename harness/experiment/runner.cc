@@ -8,6 +8,7 @@
 #include "harness/experiment/clock_check.h"
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/interrupts.h"
+#include "harness/experiment/launch.h"
 #include "harness/experiment/plan.h"
 #include "harness/experiment/progress.h"
 #include "harness/experiment/trial.h"
@@ -292,6 +293,7 @@ class Runner {
 
 Result<RunResult> run_experiment(const Experiment& experiment, const std::string& text,
                                  const RunOptions& options) {
+  if (auto enough = check_descriptor_limit(); !enough) return enough.error();
   return Runner(experiment, text, options).run();
 }
 
