@@ -29,12 +29,10 @@ constexpr FaultKey kHangDuration{"set.duration",
                                  1};
 constexpr FaultKey kLoopTimes{
     "set.times", "N deaths, at least 1; default 3", KeyType::kCount, "3", false, 1, 10'000};
-constexpr FaultKey kRefusals{"set.times",
-                             "N, at least 1: so many starts are refused, the first; default 1",
-                             KeyType::kCount,
-                             "1",
-                             false,
-                             1};
+constexpr FaultKey kRefusals{
+    "set.times",     "N, at least 1: so many starts are refused, the first; default 1",
+    KeyType::kCount, "1",
+    false,           1};
 
 constexpr std::array kKillKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
                                kChild, kPick,    kAfter,  kItem,        kPhase,

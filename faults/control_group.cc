@@ -137,7 +137,21 @@ Result<void> ControlGroup::write(const std::string& file, const std::string& val
 
 std::optional<std::int64_t> ControlGroup::number(const std::string& file,
                                                  const std::string& key) const {
-  const auto text = read_file(path_ / file);
+  return number_in(path_ / file, key);
+}
+
+std::int64_t ControlGroup::total(const std::string& file, const std::string& key) const {
+  std::int64_t sum = number(file, key).value_or(0);
+  std::error_code failure;
+  for (fs::recursive_directory_iterator at(path_, failure), end; !failure && at != end;
+       at.increment(failure)) {
+    if (at->is_directory(failure)) sum += number_in(at->path() / file, key).value_or(0);
+  }
+  return sum;
+}
+
+std::optional<std::int64_t> ControlGroup::number_in(const fs::path& file, const std::string& key) {
+  const auto text = read_file(file);
   std::istringstream words(text ? *text : "");
   for (std::string word; words >> word;) {
     if (!key.empty() && word != key) continue;

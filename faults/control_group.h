@@ -35,11 +35,15 @@ class ControlGroup {
   Result<void> write(const std::string& file, const std::string& value);
   // The number after `key` in `file`, or the only one; empty when there is none.
   std::optional<std::int64_t> number(const std::string& file, const std::string& key = "") const;
+  // The sum of number() over it and all groups below it, which its processes may have made.
+  std::int64_t total(const std::string& file, const std::string& key = "") const;
   // True when it is gone.
   bool remove();
 
  private:
   explicit ControlGroup(std::filesystem::path path) : path_(std::move(path)) {}
+  static std::optional<std::int64_t> number_in(const std::filesystem::path& file,
+                                               const std::string& key);
 
   std::filesystem::path path_;
   Guardian guardian_;

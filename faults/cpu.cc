@@ -61,9 +61,9 @@ class StealInjection : public Injection {
 
  protected:
   bool fire(SubjectView&) override {
-    const std::int64_t count =
-        fault_.has("workers") ? fault_.number("workers")
-                              : std::min(::sysconf(_SC_NPROCESSORS_ONLN), kMaxSpinners);
+    const std::int64_t count = fault_.has("workers")
+                                   ? fault_.number("workers")
+                                   : std::min(::sysconf(_SC_NPROCESSORS_ONLN), kMaxSpinners);
     log_step("fire", {{"workers", count}});
     started_ns_ = now_ns();
     const pid_t self = ::getpid();

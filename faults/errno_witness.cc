@@ -39,9 +39,7 @@ int wake_signal() {
   return signal;
 }
 
-long number_in(pid_t pid, const char* name) {
-  return std::atol(status_field(pid, name).c_str());
-}
+long number_in(pid_t pid, const char* name) { return std::atol(status_field(pid, name).c_str()); }
 
 bool contains(const std::vector<int>& numbers, int number) {
   return std::find(numbers.begin(), numbers.end(), number) != numbers.end();

@@ -33,7 +33,8 @@ Result<void> check_word(const FaultSpec& fault, const std::string& key,
 std::string shortenable_calls() {
   std::string text;
   for (const SystemCall& call : system_calls()) {
-    if (ShortTransfer::can_do(call.number)) text += (text.empty() ? "" : ", ") + std::string(call.name);
+    if (ShortTransfer::can_do(call.number))
+      text += (text.empty() ? "" : ", ") + std::string(call.name);
   }
   return text;
 }
@@ -45,11 +46,13 @@ Result<void> check_calls(const FaultSpec& fault, const std::string& pointer) {
   for (const SystemCall* call : *calls) {
     const std::string name = call->name;
     if (fault.has("path") && !call->names_file()) {
-      return field_error(pointer + "/set/path", "'" + name + "' names no file that a path could match",
+      return field_error(pointer + "/set/path",
+                         "'" + name + "' names no file that a path could match",
                          "leave out 'path', or that call");
     }
     if (fault.fault == "io.short" && !ShortTransfer::can_do(call->number)) {
-      return field_error(pointer + "/set/call", "'" + name + "' transfers nothing that can be shortened",
+      return field_error(pointer + "/set/call",
+                         "'" + name + "' transfers nothing that can be shortened",
                          "these can be: " + shortenable_calls());
     }
   }
@@ -89,7 +92,8 @@ Result<void> check_bounds(const FaultKey& key, std::int64_t number, const std::s
     return usage_error("must be longer than 0, not " + as_written);
   const std::string unit = key.type == KeyType::kSize ? " bytes" : "";
   const std::string least = std::to_string(key.least) + unit;
-  if (key.most == INT64_MAX) return usage_error("must be at least " + least + ", not " + as_written);
+  if (key.most == INT64_MAX)
+    return usage_error("must be at least " + least + ", not " + as_written);
   return usage_error("must be from " + std::to_string(key.least) + " to " +
                      std::to_string(key.most) + unit + ", not " + as_written);
 }

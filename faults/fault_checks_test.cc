@@ -95,27 +95,28 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"({"fault": "process.kill", "victim": {"pick": "oldes"}})", "/victim/pick",
                 "'oldest'"},
         Refused{R"({"fault": "process.kill", "victim": {"child": 0}})", "/victim/child", "from 1"},
-        Refused{R"({"fault": "process.kill", "victim": {"incarnation": 0}})",
-                "/victim/incarnation", "from 1"},
+        Refused{R"({"fault": "process.kill", "victim": {"incarnation": 0}})", "/victim/incarnation",
+                "from 1"},
         Refused{
             R"({"fault": "process.signal", "set": {"signal": "TSTP"}, "victim": {"holding_item": true}})",
             "/victim/holding_item", "SIGSTOP"}));
 
 TEST(Settings, AtTheirBoundsTheyAreTaken) {
-  for (const char* text :
-       {R"({"fault": "process.crashloop", "set": {"times": 1}})",
-        R"({"fault": "process.fail_start", "set": {"code": 255}})",
-        R"({"fault": "process.hang", "set": {"duration": "1ns"}})",
-        R"({"fault": "process.term", "set": {"grace": "0s"}})",
-        R"({"fault": "io.short", "set": {"call": "read,pwritev2", "bytes": "64M"}})",
-        R"({"fault": "io.short", "set": {"call": "read", "bytes": 1}})",
-        R"({"fault": "resource.cpu_quota", "set": {"share": 99}})",
-        R"({"fault": "resource.fd_limit", "set": {"limit": 0}})",
-        R"({"fault": "ipc.close", "set": {"stream": "stdin", "after_bytes": 0}})",
-        R"({"fault": "input.truncate", "set": {"keep": "0%"}})",
-        R"({"fault": "input.truncate", "set": {"keep": "1K"}})",
-        R"({"fault": "process.kill", "victim": {"pick": 2, "worker": 0, "incarnation": 1}})",
-        R"({"fault": "process.signal", "set": {"signal": "STOP"}, "victim": {"holding_item": true}})"}) {
+  for (
+      const char* text :
+      {R"({"fault": "process.crashloop", "set": {"times": 1}})",
+       R"({"fault": "process.fail_start", "set": {"code": 255}})",
+       R"({"fault": "process.hang", "set": {"duration": "1ns"}})",
+       R"({"fault": "process.term", "set": {"grace": "0s"}})",
+       R"({"fault": "io.short", "set": {"call": "read,pwritev2", "bytes": "64M"}})",
+       R"({"fault": "io.short", "set": {"call": "read", "bytes": 1}})",
+       R"({"fault": "resource.cpu_quota", "set": {"share": 99}})",
+       R"({"fault": "resource.fd_limit", "set": {"limit": 0}})",
+       R"({"fault": "ipc.close", "set": {"stream": "stdin", "after_bytes": 0}})",
+       R"({"fault": "input.truncate", "set": {"keep": "0%"}})",
+       R"({"fault": "input.truncate", "set": {"keep": "1K"}})",
+       R"({"fault": "process.kill", "victim": {"pick": 2, "worker": 0, "incarnation": 1}})",
+       R"({"fault": "process.signal", "set": {"signal": "STOP"}, "victim": {"holding_item": true}})"}) {
     const auto fault = parse_fault(json::parse(text), "");
     EXPECT_TRUE(fault) << text << ": " << (fault ? "" : fault.error().message);
   }

@@ -18,6 +18,7 @@
 
 #include "faults/mechanisms.h"
 #include "faults/point/point.h"
+#include "faults/self_struck.h"
 #include "faults/thread_watch.h"
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
@@ -161,13 +162,9 @@ class PointInjection : public Injection {
   Outcome confirm(const InjectionEvidence& evidence) override {
     const std::vector<const Firing*> all = firings();
     if (all.empty()) return not_activated(why_it_never_fired());
-    WorkerTracker tracker;
-    tracker.add(evidence.records);
+    const WorkerTracker tracker = tracker_of(evidence);
     for (const Firing* firing : all) {
-      Victim victim;
-      victim.pid = firing->pid;
-      victim.worker = tracker.by_pid(firing->pid);
-      victims_.push_back(std::move(victim));
+      victims_.push_back(self_struck(tracker, firing->pid));
       Outcome outcome = confirm_one(*firing, evidence, tracker);
       if (outcome.verdict != Verdict::kConfirmed) return outcome;
     }

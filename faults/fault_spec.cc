@@ -53,7 +53,8 @@ Result<void> read_pick(const json& object, const std::string& pointer, VictimRul
   if (!name) return name.error();
   const auto found = std::find(kPickNames.begin(), kPickNames.end(), *name);
   if (found == kPickNames.end()) {
-    const bool number = !name->empty() && name->find_first_not_of("0123456789") == std::string::npos;
+    const bool number =
+        !name->empty() && name->find_first_not_of("0123456789") == std::string::npos;
     return field_error(pointer + "/pick", "unknown pick '" + *name + "'",
                        number ? "a number is written without quotation marks: " + *name
                               : suggest(*name, {kPickNames.begin(), kPickNames.end()}) +
@@ -93,7 +94,8 @@ Result<void> read_victim(const json& object, const std::string& pointer, FaultSp
     return read;
   if (auto read = read_optional_count(object, pointer, "incarnation", 1, victim.incarnation); !read)
     return read;
-  if (auto read = read_optional_count(object, pointer, "child", 1, victim.child); !read) return read;
+  if (auto read = read_optional_count(object, pointer, "child", 1, victim.child); !read)
+    return read;
   if (auto read = read_pick(object, pointer, victim); !read) return read;
   // Whoever names a process of the tree by what only the tree knows means any of it.
   if ((victim.child || !victim.command.empty()) && !object.contains("role"))

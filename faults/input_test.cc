@@ -86,8 +86,8 @@ TEST_F(Inputs, WhatAnotherInjectionReadsIsNoReadingOfTheSubject) {
   const FaultSpec other = fault_of(R"({"fault": "input.garbage", "set": {"path": "b*"}})");
   auto first = Injection::plan({other, other.trigger, 1, false, other_log.sink()});
   ASSERT_TRUE(first->arm(launch_));
-  EXPECT_EQ(inject(R"({"fault": "input.empty", "set": {"path": "[bc]*", "count": 2}})", "true")
-                ["outcome"],
+  EXPECT_EQ(inject(R"({"fault": "input.empty", "set": {"path": "[bc]*", "count": 2}})",
+                   "true")["outcome"],
             "not_activated");
   first->finish({});
   EXPECT_EQ(other_log.result()["outcome"], "not_activated") << other_log.result().dump();

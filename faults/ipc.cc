@@ -171,7 +171,8 @@ class RelayInjection : public Injection {
     socket_ = *std::move(guardian);
     if (::listen(listener.get(), SOMAXCONN) != 0)
       return system_error("listen at '" + path.string() + "'", errno);
-    auto relay = Relay::listening(std::move(listener), upstream, fault_.text("direction") == "back");
+    auto relay =
+        Relay::listening(std::move(listener), upstream, fault_.text("direction") == "back");
     if (!relay) return relay.error();
     relay_ = std::move(*relay);
     return {};

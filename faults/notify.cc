@@ -22,6 +22,7 @@
 #include "faults/call_server.h"
 #include "faults/caller.h"
 #include "faults/mechanisms.h"
+#include "faults/self_struck.h"
 #include "faults/short_transfer.h"
 #include "faults/system_calls.h"
 #include "harness/os/clock.h"
@@ -349,17 +350,12 @@ class NotifyInjection : public Injection {
   Outcome confirm(const InjectionEvidence& evidence) override {
     server_->stop();  // Its last words are in the account then.
     const Account account = rule_->account();
-    WorkerTracker tracker;
-    tracker.add(evidence.records);
+    const WorkerTracker tracker = tracker_of(evidence);
     const Firing* first = nullptr;
     std::int64_t effective = 0;
     for (const Firing& firing : account.firings) {
       if (victims_.size() < kMostEvidence) {
-        Victim victim;
-        victim.pid = firing.pid;
-        victim.host_pid = firing.host_pid;
-        victim.worker = tracker.by_pid(firing.pid);
-        victims_.push_back(std::move(victim));
+        victims_.push_back(self_struck(tracker, firing.pid, firing.host_pid));
         log_step("evidence", to_json(firing));
       }
       if (!firing.effective && !firing.caller_ended) continue;

@@ -91,7 +91,11 @@ class OomInjection : public Injection {
   }
 
  private:
-  std::optional<std::int64_t> kills() const { return group_->number(counter_file_, "oom_kill"); }
+  // Version 2 counts those in groups below it too, which the victim may have made.
+  std::optional<std::int64_t> kills() const {
+    const auto own = group_->number(counter_file_, "oom_kill");
+    return own && !group_->unified() ? group_->total(counter_file_, "oom_kill") : own;
+  }
 
   void leave() {
     after_ = kills();

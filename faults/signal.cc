@@ -242,7 +242,8 @@ class AnySignalInjection : public SignalInjection {
     const auto now = signal_sets(victims_[i].host_pid);
     if (!now) return;
     const bool caught = sent_[i].sets.catches(signal_);
-    seen.stopped = !caught && stops_by_default(signal_) && is_stopped_by_signal(victims_[i].host_pid);
+    seen.stopped =
+        !caught && stops_by_default(signal_) && is_stopped_by_signal(victims_[i].host_pid);
     seen.taken = caught && !now->pending(signal_);
     seen.looked = seen.stopped || seen.taken || now_ns() > sent_[i].after_ns + kTakenPatienceNs;
     if (!seen.looked) return;

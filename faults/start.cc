@@ -58,7 +58,11 @@ class StartInjection : public Injection {
                             {"begun_ns", start.begun_ns},
                             {"slept_ns", start.slept_ns},
                             {"refused_ns", start.refused_ns},
-                            {"exec_error", start.error}});
+                            {"start", i + 1},
+                            {"did", start.refused_ns != 0 ? "refused it"
+                                    : start.slept_ns != 0 ? "delayed it"
+                                                          : "nothing yet"},
+                            {"exec_error", start.error == 0 ? json(nullptr) : json(start.error)}});
       if (start.error != 0) return indeterminate("the command could not be executed at all");
       const bool effect =
           slow() ? start.slept_ns >= start.begun_ns + log().delay_ns : start.refused_ns != 0;

@@ -370,7 +370,7 @@ int Strike::on_exit() {
 }
 
 int Strike::on_interrupted() {
-  if (deadline_ns_ != INT64_MAX) return 0;  // Not by interrupt().
+  if (deadline_ns_ != INT64_MAX) return 0;   // Not by interrupt().
   if (record_.signal != 0) return fail("");  // It lives on with its signal.
   Registers registers{};
   if (!get_registers(record_.tid, &registers)) return fail("the thread is gone");

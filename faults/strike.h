@@ -70,9 +70,9 @@ struct StrikeRecord {
   int code = 0;
   int sender = 0;  // As the process sees it.
   std::uint64_t address = 0;
-  bool caught = false;    // The process had a handler for it.
+  bool caught = false;            // The process had a handler for it.
   std::optional<WaitStatus> end;  // Of the process, as the kernel told while it still stood.
-  bool put_back = false;  // The thread went on as if nothing had been.
+  bool put_back = false;          // The thread went on as if nothing had been.
   std::optional<FlippedBit> bit;
 };
 

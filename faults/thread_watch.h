@@ -44,7 +44,7 @@ class ThreadWatch {
 
   UniqueFd process_;
   pid_t pid_ = 0;
-  pid_t thread_ = 0;  // As we see it; 0: it has ended.
+  pid_t thread_ = 0;             // As we see it; 0: it has ended.
   std::optional<Sample> since_;  // The first since which it has not waited anew.
   std::optional<Sample> last_;
 };

@@ -484,7 +484,8 @@ TEST_F(TraceSymbol, ChildrenAreCountedToo) {
 
 // Nobody but the tracer can see how it ends: its parent has reaped it before anybody looks.
 TEST_F(TraceSymbol, AChildThatItsParentReapsAtOnceIsProved) {
-  for (const auto& [name, signal] : {std::pair{"native.abort", SIGABRT}, {"native.segv", SIGSEGV}}) {
+  for (const auto& [name, signal] :
+       {std::pair{"native.abort", SIGABRT}, {"native.segv", SIGSEGV}}) {
     const json result =
         run(fault(std::string(name) + "@trace_test_pass", 30), {kVictim, "fork", "4", "20"});
     EXPECT_EQ(result["outcome"], "confirmed") << result.dump();

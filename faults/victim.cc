@@ -119,8 +119,8 @@ std::vector<Victim> any_that_fit(const SubjectView& subject, const VictimRule& r
     const std::int32_t own = pid_in_own_namespace(held.pid).value_or(0);
     // Another of the tree may have got the number since it was looked at.
     if (own == 0 || start_time_of(held.pid) != member.born) continue;
-    fitting.push_back({own, held.pid, std::move(held.pidfd), subject.workers().by_pid(own),
-                       member.name, at, 0});
+    fitting.push_back(
+        {own, held.pid, std::move(held.pidfd), subject.workers().by_pid(own), member.name, at, 0});
   }
   return fitting;
 }

@@ -263,6 +263,33 @@ TEST_P(Inject, AbortsAProgramInsideALibraryThatItLoadsLate) {
   EXPECT_THAT(run.err, HasSubstr("'mogrify' was killed by SIGABRT"));
   const Finished again = crashworthy({"replay", "r", "--out", "again"});
   EXPECT_EQ(again.exit_code, 0) << again.err;
+  // Whom it struck is compared: a planted difference is seen.
+  const auto first = recorded_trial(history("r"));
+  auto other = recorded_trial(history("again"));
+  ASSERT_TRUE(first && other);
+  EXPECT_EQ(differences(*first, *other), std::vector<std::string>());
+  other->results[0]["victims"][0]["command"] = "another";
+  EXPECT_THAT(differences(*first, *other), ::testing::ElementsAre(HasSubstr("1 'another' now")));
+}
+
+TEST_P(Inject, AConfirmationSaysItsProof) {
+  struct Proof {
+    std::vector<std::string> words;
+    const char* says;
+  };
+  for (const Proof& proof : std::vector<Proof>{
+           {{"process.hang", "--set", "duration=100ms"}, "threads_stopped 1"},
+           {{"resource.cpu_steal", "--set", "duration=200ms"}, "each_had_at_least_ms"},
+           {{"process.slow_start", "--set", "delay=50ms"}, "did delayed it"}}) {
+    std::vector<std::string> words{"inject"};
+    words.insert(words.end(), proof.words.begin(), proof.words.end());
+    for (const char* word : {"--out", "", "--", "sleep", "1"}) words.emplace_back(word);
+    words[words.size() - 4] = "r-" + proof.words.front();
+    const Finished run = crashworthy(words);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_THAT(run.err, HasSubstr("confirmed; proof: ")) << run.err;
+    EXPECT_THAT(run.err, HasSubstr(proof.says)) << run.err;
+  }
 }
 
 // ---- When we are stopped ----
