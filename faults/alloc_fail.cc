@@ -12,6 +12,7 @@
 
 #include "faults/mechanisms.h"
 #include "faults/preload/alloc_table.h"
+#include "faults/self_struck.h"
 #include "harness/os/file.h"
 #include "harness/os/shared_memory.h"
 
@@ -75,13 +76,9 @@ class AllocInjection : public Injection {
   Outcome confirm(const InjectionEvidence& evidence) override {
     const std::vector<const Firing*> all = firings();
     if (all.empty()) return not_activated(why_none_failed());
-    WorkerTracker tracker;
-    tracker.add(evidence.records);
+    const WorkerTracker tracker = tracker_of(evidence);
     for (const Firing* firing : all) {
-      Victim victim;
-      victim.pid = firing->pid;
-      victim.worker = tracker.by_pid(firing->pid);
-      victims_.push_back(std::move(victim));
+      victims_.push_back(self_struck(tracker, firing->pid));
       const ObservedEnd* end = evidence.end_of(firing->pid, firing->time_ns.load());
       const auto name = static_cast<std::size_t>(firing->function);
       log_step(

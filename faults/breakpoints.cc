@@ -41,7 +41,9 @@ std::string Breakpoints::update(pid_t tid, SymbolIndex& index) {
       const std::uint64_t address = mapping.start + (place.offset - mapping.offset);
       if (address >= mapping.end) return;
       if (place.indirect) {
-        trouble = "in '" + mapping.path + "' it is chosen at load time (IFUNC): not counted there";
+        trouble = "in '" + mapping.path +
+                  "' it is an indirect function (IFUNC), one of several that is chosen at load "
+                  "time: it cannot be given a breakpoint; name a function that calls it";
         return;
       }
       wanted[address] = {0, counts, mapping.path};

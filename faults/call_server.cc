@@ -91,7 +91,6 @@ void CallServer::serve(UniqueFd listener) {
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-// Whoever of a tree that lives still makes such a call has it fail with ENOSYS from here on.
 void CallServer::stop() {
   if (!thread_.joinable()) return;
   stopping_ = true;

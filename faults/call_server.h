@@ -78,6 +78,9 @@ class CallServer {
   void add(LaunchPlan& launch, std::span<const int> numbers, std::shared_ptr<CallRule> rule);
   // Rules look again at the calls that they hold. From any thread.
   void wake() const;
+  // Ends the serving, when the subject is gone: what rules have seen is final then. What is still
+  // held goes on; whoever lives still has such calls fail with ENOSYS from here on.
+  void stop();
 
  private:
   struct Entry {
@@ -93,7 +96,6 @@ class CallServer {
 
   CallServer();
   void serve(UniqueFd listener);
-  void stop();
   void run();
   bool wait();
   void take_call();

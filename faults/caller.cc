@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "harness/os/file.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -87,11 +87,7 @@ Result<UniqueFd> open_thread(pid_t tid) {
   return fd;
 }
 
-pid_t process_of(pid_t tid) {
-  const auto status = read_file(place_of(tid, "status"));
-  const std::size_t at = status ? status->find("\nTgid:") : std::string::npos;
-  return at == std::string::npos ? 0 : std::atoi(status->c_str() + at + 6);
-}
+pid_t process_of(pid_t tid) { return std::atoi(status_field(tid, "Tgid").c_str()); }
 
 ssize_t read_memory(pid_t tid, void* ours, std::size_t size, const std::vector<iovec>& theirs) {
   const iovec local{ours, size};

@@ -3,6 +3,7 @@
 // fault is a row here, a line in the table of outcomes, and a test (see CONTRIBUTING.md).
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,6 +36,9 @@ struct FaultKey {
   KeyType type = KeyType::kReserved;
   const char* fallback = nullptr;  // As it would be written; null: absent, if it is not given.
   bool required = false;
+  // Of a number, in its unit (a portion in percent: of its share).
+  std::int64_t least = 0;
+  std::int64_t most = INT64_MAX;
 };
 
 enum class PointRule {

@@ -7,7 +7,8 @@
 namespace crashworthy {
 namespace {
 
-constexpr FaultKey kInputCount{"set.count", "N: so many files; default 1", KeyType::kCount, "1"};
+constexpr FaultKey kInputCount{
+    "set.count", "N, at least 1: so many files; default 1", KeyType::kCount, "1", false, 1};
 constexpr FaultKey kInputPath{
     "set.path",
     "GLOB: only inputs of that name, as the subject's working directory has them; default: any",
@@ -17,19 +18,19 @@ constexpr std::array kInputKeys{kInputPath, kInputCount};
 constexpr std::array kReorderKeys{kInputPath};
 constexpr std::array kTruncateKeys{
     kInputPath, kInputCount,
-    FaultKey{"set.keep", "what is left of it: a share, or SIZE; default 50%", KeyType::kPortion,
-             "50%"}};
+    FaultKey{"set.keep", "what is left of it: a share, 0% to 99%, or SIZE; default 50%",
+             KeyType::kPortion, "50%", false, 0, 99}};
 constexpr std::array kInputBitflipKeys{
     kInputPath, kInputCount,
-    FaultKey{"set.bits", "N: so many bits; default 1", KeyType::kCount, "1"},
+    FaultKey{"set.bits", "N, at least 1: so many bits; default 1", KeyType::kCount, "1", false, 1},
     FaultKey{"set.skip", "SIZE of the start that is left alone; default 0", KeyType::kSize, "0"}};
 constexpr std::array kHugeHeaderKeys{
     kInputPath, kInputCount,
-    FaultKey{"set.pixels", "N: the width and the height that it claims; default 65500",
-             KeyType::kCount, "65500"}};
+    FaultKey{"set.pixels", "N, at least 1: the width and the height that it claims; default 65500",
+             KeyType::kCount, "65500", false, 1, UINT32_MAX}};
 constexpr std::array kLateKeys{
     kInputPath, kInputCount,
-    FaultKey{"set.delay", "DURATION after the launch", KeyType::kDuration, nullptr, true}};
+    FaultKey{"set.delay", "DURATION after the launch", KeyType::kDuration, nullptr, true, 1}};
 
 constexpr const char* kInputProof =
     "the file's checksum before and after, and inotify: the changed file was opened for reading";

@@ -13,9 +13,6 @@ constexpr FaultKey kCallRepeat{"when.repeat",
                                "{\"times\": T, \"every\": E}: fire T times, each E matching calls "
                                "after the one before; default "
                                "once"};
-constexpr FaultKey kDuration{"set.duration",
-                             "DURATION for which it lasts; default: until the end of the trial",
-                             KeyType::kDuration};
 constexpr FaultKey kCallNumber{
     "when.call",
     "N or [LOW, HIGH]: the N-th matching call, counted over all processes of the trial from the "
@@ -33,11 +30,19 @@ constexpr FaultKey kErrno{"set.errno", "NAME: what the call fails with; default 
                           KeyType::kErrno, "EIO"};
 constexpr FaultKey kBytes{
     "set.bytes",
-    "SIZE of what is transferred, at most 64M; calls that ask for no more do not match; default: "
+    "SIZE of what is transferred, 1 to 64M; calls that ask for no more do not match; default: "
     "half of what is asked for",
-    KeyType::kSize};
-constexpr FaultKey kHeldFor{"set.delay", "DURATION for which the call is held; default 100ms",
-                            KeyType::kDuration, "100ms"};
+    KeyType::kSize,
+    nullptr,
+    false,
+    1,
+    64 << 20};
+constexpr FaultKey kHeldFor{"set.delay",
+                            "DURATION for which the call is held; default 100ms",
+                            KeyType::kDuration,
+                            "100ms",
+                            false,
+                            1};
 constexpr const char* kNotifyNeeds =
     "seccomp user notification (Linux 5.6); no privilege; static programs too. The whole tree runs "
     "with NO_NEW_PRIVS: set-user-ID programs gain nothing. A path argument is read before the "

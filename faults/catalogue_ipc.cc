@@ -23,53 +23,27 @@ constexpr FaultKey kDirection{"set.direction",
 constexpr FaultKey kAfterBytes{"set.after_bytes",
                                "N: not before N bytes have come; without any `when`, exactly there",
                                KeyType::kCount};
-constexpr std::array kCloseKeys{kStream, kSocket, kUpstream, kDirection, kAfterBytes, kAfter,
-                                kItem,   kPhase,  kEvent,    kAll,       kAny,        kThen};
-constexpr std::array kStallKeys{
-    kStream,
-    kSocket,
-    kUpstream,
-    kDirection,
-    kAfterBytes,
-    kAfter,
-    kItem,
-    kPhase,
-    kEvent,
-    kAll,
-    kAny,
-    kThen,
-    kRepeat,
-    FaultKey{"set.duration", "DURATION; default: until the subject's end", KeyType::kDuration}};
-constexpr std::array kDropKeys{
-    kStream,
-    kSocket,
-    kUpstream,
-    kDirection,
-    kAfterBytes,
-    kAfter,
-    kItem,
-    kPhase,
-    kEvent,
-    kAll,
-    kAny,
-    kThen,
-    kRepeat,
-    FaultKey{"set.bytes", "SIZE of what is lost; default 4096", KeyType::kSize, "4096"}};
-constexpr std::array kCorruptKeys{
-    kStream,
-    kSocket,
-    kUpstream,
-    kDirection,
-    kAfterBytes,
-    kAfter,
-    kItem,
-    kPhase,
-    kEvent,
-    kAll,
-    kAny,
-    kThen,
-    kRepeat,
-    FaultKey{"set.bits", "N: one bit in each of N bytes; default 1", KeyType::kCount, "1"}};
+constexpr std::array kCommonKeys{kStream, kSocket, kUpstream, kDirection, kAfterBytes, kAfter,
+                                 kItem,   kPhase,  kEvent,    kAll,       kAny,        kThen};
+
+template <typename... Keys>
+constexpr auto common_and(const Keys&... more) {
+  std::array<FaultKey, kCommonKeys.size() + sizeof...(Keys)> keys{};
+  std::size_t count = 0;
+  for (const FaultKey& key : kCommonKeys) keys[count++] = key;
+  ((keys[count++] = more), ...);
+  return keys;
+}
+
+constexpr std::array kStallKeys =
+    common_and(kRepeat, FaultKey{"set.duration", "DURATION; default: until the subject's end",
+                                 KeyType::kDuration, nullptr, false, 1});
+constexpr std::array kDropKeys =
+    common_and(kRepeat, FaultKey{"set.bytes", "SIZE of what is lost, at least 1; default 4096",
+                                 KeyType::kSize, "4096", false, 1});
+constexpr std::array kCorruptKeys = common_and(
+    kRepeat, FaultKey{"set.bits", "N, 1 to 1000000: one bit in each of N bytes; default 1",
+                      KeyType::kCount, "1", false, 1, 1'000'000});
 
 constexpr const char* kRelayUndone =
     "the relay passes on what is left and ends with the subject; a socket's file is removed";
@@ -82,7 +56,7 @@ constexpr std::array kRows{
         "one direction of a stream of the subject ends: readers see its end, and what is still "
         "written is lost and makes the next write fail",
         "the other side of a pipe or socket that crashed",
-        "the relay's counts: bytes that came after the end", kRelayUndone, kRelayNeeds, kCloseKeys,
+        "the relay's counts: bytes that came after the end", kRelayUndone, kRelayNeeds, kCommonKeys,
         "crashworthy run --fault ipc.close --set stream=stdout --set after_bytes=1000 -- "
         "./program",
         make_relay_injection},

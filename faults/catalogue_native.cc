@@ -35,9 +35,14 @@ constexpr FaultKey kCallRepeat{
     "{\"times\": T, \"every\": E}: fail T times, each E calls after the one before; default once"};
 constexpr FaultKey kSizeMin{"set.size_min", "SIZE: smaller calls do not count; default: all count",
                             KeyType::kSize};
-constexpr FaultKey kDelay{"set.delay", "DURATION that the thread stands still; default 1s",
-                          KeyType::kDuration, "1s"};
-constexpr FaultKey kCode{"set.code", "the exit code, 0 to 255; default 0", KeyType::kCount, "0"};
+constexpr FaultKey kDelay{"set.delay",
+                          "DURATION that the thread stands still; default 1s",
+                          KeyType::kDuration,
+                          "1s",
+                          false,
+                          1};
+constexpr FaultKey kCode{
+    "set.code", "the exit code, 0 to 255; default 0", KeyType::kCount, "0", false, 0, 255};
 constexpr const char* kNativeNeeds =
     "tracing (ptrace) of the victim, on x86-64: no other tracer, no Yama or seccomp rule against "
     "it; at a "

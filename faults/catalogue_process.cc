@@ -9,9 +9,10 @@ namespace {
 
 using namespace keys;
 
-constexpr FaultKey kDelay{"set.delay", "DURATION before each start", KeyType::kDuration, nullptr,
-                          true};
-constexpr FaultKey kCode{"set.code", "N: the exit code; default 127", KeyType::kCount, "127"};
+constexpr FaultKey kDelay{
+    "set.delay", "DURATION before each start", KeyType::kDuration, nullptr, true, 1};
+constexpr FaultKey kCode{
+    "set.code", "N: the exit code, 0 to 255; default 127", KeyType::kCount, "127", false, 0, 255};
 constexpr FaultKey kMainRole{"victim.role", "main (default); worker; supervisor; any",
                              KeyType::kReserved, "main"};
 constexpr FaultKey kSupervisorRole{"victim.role", "supervisor (default, and the only one)",
@@ -22,13 +23,16 @@ constexpr FaultKey kGrace{"set.grace", "DURATION until SIGKILL; default 5s", Key
                           "5s"};
 constexpr FaultKey kHangDuration{"set.duration",
                                  "DURATION until SIGCONT; default: until the end of the trial",
-                                 KeyType::kDuration};
-constexpr FaultKey kLoopTimes{"set.times", "N deaths; default 3", KeyType::kCount, "3"};
-constexpr FaultKey kRefusals{"set.times", "N: so many starts are refused, the first; default 1",
-                             KeyType::kCount, "1"};
-constexpr FaultKey kDuration{"set.duration",
-                             "DURATION for which it lasts; default: until the end of the trial",
-                             KeyType::kDuration};
+                                 KeyType::kDuration,
+                                 nullptr,
+                                 false,
+                                 1};
+constexpr FaultKey kLoopTimes{
+    "set.times", "N deaths, at least 1; default 3", KeyType::kCount, "3", false, 1, 10'000};
+constexpr FaultKey kRefusals{
+    "set.times",     "N, at least 1: so many starts are refused, the first; default 1",
+    KeyType::kCount, "1",
+    false,           1};
 
 constexpr std::array kKillKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
                                kChild, kPick,    kAfter,  kItem,        kPhase,

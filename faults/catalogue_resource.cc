@@ -24,12 +24,24 @@ constexpr FaultKey kMemory{"set.limit", "SIZE that the victim may use from then 
                            KeyType::kSize, "64K"};
 constexpr FaultKey kSpinners{"set.workers",
                              "N processes that spin, 1 to 64; default: as many as processors",
-                             KeyType::kCount};
+                             KeyType::kCount,
+                             nullptr,
+                             false,
+                             1,
+                             64};
 constexpr FaultKey kDuration{"set.duration",
                              "DURATION for which it lasts; default: until the end of the trial",
-                             KeyType::kDuration};
-constexpr FaultKey kShare{"set.share", "PERCENT of the time that the victim may run, 1 to 99",
-                          KeyType::kCount, nullptr, true};
+                             KeyType::kDuration,
+                             nullptr,
+                             false,
+                             1};
+constexpr FaultKey kShare{"set.share",
+                          "PERCENT of the time that the victim may run, 1 to 99",
+                          KeyType::kCount,
+                          nullptr,
+                          true,
+                          1,
+                          99};
 
 constexpr std::array kMemCapKeys{kRole,  kHolding, kWorker, kIncarnation, kCommand,
                                  kChild, kAfter,   kItem,   kPhase,       kEvent,
@@ -47,12 +59,15 @@ constexpr std::array kStealKeys{kAfter, kItem, kPhase,    kEvent,   kAll,
 constexpr std::array kQuotaKeys{kRole,  kWorker, kIncarnation, kCommand, kChild, kAfter, kItem,
                                 kPhase, kEvent,  kAll,         kAny,     kThen,  kShare, kDuration};
 
-constexpr FaultKey kRoom{"set.size", "SIZE that it has room for; default 1M", KeyType::kSize, "1M"};
+// (A tmpfs of size 0 has no bound.)
+constexpr FaultKey kRoom{
+    "set.size", "SIZE that it has room for; default 1M", KeyType::kSize, "1M", false, 1};
 constexpr std::array kShmFullKeys{kRoom};
 constexpr std::array kDiskFullKeys{
     kRoom, FaultKey{"set.path",
-                    "DIRECTORY that becomes a small file system; default: the subject's output "
-                    "directory, where it is known. What lies there is not seen by the subject",
+                    "DIRECTORY, which is there, that becomes a small file system; default: the "
+                    "subject's output directory, where it is known (`inject` does not know it). "
+                    "What lies there is not seen by the subject",
                     KeyType::kText}};
 
 constexpr std::array kRows{

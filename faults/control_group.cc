@@ -1,10 +1,7 @@
 #include "faults/control_group.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,7 +12,6 @@
 
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
-#include "harness/os/pidfd.h"
 
 namespace crashworthy {
 namespace {
@@ -80,17 +76,9 @@ void rest() {
   ::nanosleep(&time, nullptr);
 }
 
-// Async-signal-safe: it is the child of a program with threads.
-[[noreturn]] void guard(int lifeline, const char* path) {
-  ::setsid();
-  ::dup3(lifeline, 0, O_CLOEXEC);
-  // Above all no other end of anybody's lifeline.
-  ::syscall(SYS_close_range, 1u, ~0u, 0u);
-  char byte = 0;
-  while (::read(0, &byte, 1) < 0 && errno == EINTR) {
-  }
+// Async-signal-safe.
+void remove_group(const char* path, const struct stat&) {
   for (int i = 0; i < kGuardianTries && ::rmdir(path) != 0 && errno != ENOENT; ++i) rest();
-  ::_exit(0);
 }
 
 }  // namespace
@@ -126,28 +114,15 @@ Result<ControlGroup> ControlGroup::create(const fs::path& path) {
   if (::mkdir(path.c_str(), 0755) != 0)
     return system_error("create cgroup '" + path.string() + "'", errno);
   ControlGroup group(path);
-  if (auto guarded = group.start_guardian(); !guarded) return guarded.error();
+  auto guardian = Guardian::start(path, remove_group);
+  if (!guardian) return guardian.error();
+  group.guardian_ = *std::move(guardian);
   return group;
 }
 
 ControlGroup::~ControlGroup() { remove(); }
 
 bool ControlGroup::unified() const { return ::access((path_ / "cgroup.type").c_str(), F_OK) == 0; }
-
-Result<void> ControlGroup::start_guardian() {
-  int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC) != 0) return system_error("create a pipe", errno);
-  UniqueFd lifeline(ends[0]);
-  lifeline_.reset(ends[1]);
-  const std::string path = path_.string();
-  const pid_t pid = ::fork();
-  if (pid == 0) guard(lifeline.get(), path.c_str());
-  if (pid < 0) return system_error("fork", errno);
-  auto pidfd = open_pidfd(pid);
-  if (!pidfd) return pidfd.error();
-  guardian_ = *std::move(pidfd);
-  return {};
-}
 
 Result<void> ControlGroup::add(pid_t pid) { return write(kProcesses, std::to_string(pid)); }
 
@@ -162,7 +137,21 @@ Result<void> ControlGroup::write(const std::string& file, const std::string& val
 
 std::optional<std::int64_t> ControlGroup::number(const std::string& file,
                                                  const std::string& key) const {
-  const auto text = read_file(path_ / file);
+  return number_in(path_ / file, key);
+}
+
+std::int64_t ControlGroup::total(const std::string& file, const std::string& key) const {
+  std::int64_t sum = number(file, key).value_or(0);
+  std::error_code failure;
+  for (fs::recursive_directory_iterator at(path_, failure), end; !failure && at != end;
+       at.increment(failure)) {
+    if (at->is_directory(failure)) sum += number_in(at->path() / file, key).value_or(0);
+  }
+  return sum;
+}
+
+std::optional<std::int64_t> ControlGroup::number_in(const fs::path& file, const std::string& key) {
+  const auto text = read_file(file);
   std::istringstream words(text ? *text : "");
   for (std::string word; words >> word;) {
     if (!key.empty() && word != key) continue;
@@ -184,11 +173,7 @@ bool ControlGroup::remove() {
     rest();
   }
   const bool gone = ::access(path_.c_str(), F_OK) != 0;
-  lifeline_.reset();
-  if (guardian_.valid() && gone) {
-    wait_for_end(guardian_.get(), 1'000);
-    (void)reap(guardian_.get());
-  }
+  guardian_.dismiss();  // Where it is still in use, it goes on trying.
   path_.clear();
   return gone;
 }

@@ -9,8 +9,8 @@
 #include <optional>
 #include <string>
 
+#include "faults/guardian.h"
 #include "harness/os/result.h"
-#include "harness/os/unique_fd.h"
 
 namespace crashworthy {
 
@@ -29,20 +29,24 @@ class ControlGroup {
 
   // Version 1 calls some files by other names.
   bool unified() const;
+  // By number, as there is no other way: who calls it looks afterwards whether the process has
+  // ended meanwhile. A stranger with its number goes back with remove().
   Result<void> add(pid_t pid);
   Result<void> write(const std::string& file, const std::string& value);
   // The number after `key` in `file`, or the only one; empty when there is none.
   std::optional<std::int64_t> number(const std::string& file, const std::string& key = "") const;
+  // The sum of number() over it and all groups below it, which its processes may have made.
+  std::int64_t total(const std::string& file, const std::string& key = "") const;
   // True when it is gone.
   bool remove();
 
  private:
   explicit ControlGroup(std::filesystem::path path) : path_(std::move(path)) {}
-  Result<void> start_guardian();
+  static std::optional<std::int64_t> number_in(const std::filesystem::path& file,
+                                               const std::string& key);
 
   std::filesystem::path path_;
-  UniqueFd lifeline_;  // The guardian acts when its other end is closed everywhere.
-  UniqueFd guardian_;  // pidfd
+  Guardian guardian_;
 };
 
 }  // namespace crashworthy

@@ -15,16 +15,14 @@
 #include <condition_variable>
 #include <csignal>
 #include <ctime>
-#include <filesystem>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "faults/mechanisms.h"
-#include "faults/process_state.h"
 #include "harness/os/clock.h"
-#include "harness/os/file.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -63,12 +61,9 @@ class StealInjection : public Injection {
 
  protected:
   bool fire(SubjectView&) override {
-    const std::int64_t count =
-        fault_.has("workers") ? fault_.number("workers") : ::sysconf(_SC_NPROCESSORS_ONLN);
-    if (count < 1 || count > kMaxSpinners) {
-      skip("set.workers must be from 1 to " + std::to_string(kMaxSpinners));
-      return false;
-    }
+    const std::int64_t count = fault_.has("workers")
+                                   ? fault_.number("workers")
+                                   : std::min(::sysconf(_SC_NPROCESSORS_ONLN), kMaxSpinners);
     log_step("fire", {{"workers", count}});
     started_ns_ = now_ns();
     const pid_t self = ::getpid();
@@ -98,8 +93,11 @@ class StealInjection : public Injection {
 
   Outcome confirm(const InjectionEvidence&) override {
     end_all();
-    log_step("evidence", {{"cpu_ns", used_}, {"wall_ns", ended_ns_ - started_ns_}});
     const std::int64_t least = used_.empty() ? 0 : *std::min_element(used_.begin(), used_.end());
+    log_step("evidence", {{"spinners", used_.size()},
+                          {"each_had_at_least_ms", least / 1'000'000},
+                          {"cpu_ns", used_},
+                          {"wall_ns", ended_ns_ - started_ns_}});
     // A spinner that others keep from running is no theft.
     if (used_.empty() || least < kLeastCpuNs)
       return not_activated("a spinner had no processor time to speak of");
@@ -140,21 +138,6 @@ class StealInjection : public Injection {
 };
 
 // ---- cpu_quota ----
-
-// The letters of the states of its threads.
-std::string thread_states(pid_t pid) {
-  std::string states;
-  std::error_code failure;
-  for (std::filesystem::directory_iterator at("/proc/" + std::to_string(pid) + "/task", failure),
-       end;
-       !failure && at != end; at.increment(failure)) {
-    const auto stat = read_file(at->path() / "stat");
-    const std::size_t name_end = stat ? stat->rfind(')') : std::string::npos;
-    if (name_end != std::string::npos && name_end + 2 < stat->size())
-      states += (*stat)[name_end + 2];
-  }
-  return states;
-}
 
 // Stops and continues a process from a thread of its own.
 class Throttle {
@@ -230,11 +213,6 @@ class QuotaInjection : public Injection {
   using Injection::Injection;
 
  protected:
-  Result<void> prepare(LaunchPlan&) override {
-    if (fault_.number("share") >= 1 && fault_.number("share") <= 99) return {};
-    return usage_error("'share' is 1 to 99 percent, not " + fault_.text("share"));
-  }
-
   bool fire(SubjectView& subject) override {
     auto victim = pick_victim(subject);
     if (!victim || victim->host_pid == 0 || has_ended(victim->pidfd.get())) return false;

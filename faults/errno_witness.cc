@@ -16,7 +16,7 @@
 #include <string>
 
 #include "harness/os/clock.h"
-#include "harness/os/file.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -39,13 +39,7 @@ int wake_signal() {
   return signal;
 }
 
-long status_field(pid_t pid, const char* name) {
-  const auto status = read_file("/proc/" + std::to_string(pid) + "/status");
-  if (!status) return 0;
-  const std::string key = std::string("\n") + name + ":";
-  const std::size_t at = status->find(key);
-  return at == std::string::npos ? 0 : std::atol(status->c_str() + at + key.size());
-}
+long number_in(pid_t pid, const char* name) { return std::atol(status_field(pid, name).c_str()); }
 
 bool contains(const std::vector<int>& numbers, int number) {
   return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
@@ -113,7 +107,7 @@ Result<void> ErrnoWitness::seize_all(pid_t pid) {
       if (::ptrace(PTRACE_SEIZE, thread, nullptr, options) != 0) {
         if (errno == ESRCH) continue;  // It has ended.
         // A thread that a traced one has started since is ours already.
-        if (errno == EPERM && status_field(thread, "TracerPid") == ::gettid() && !traced_.empty())
+        if (errno == EPERM && number_in(thread, "TracerPid") == ::gettid() && !traced_.empty())
           continue;
         return system_error("trace process " + std::to_string(pid), errno);
       }
@@ -135,7 +129,7 @@ bool ErrnoWitness::wait_for_one() {
   const pid_t thread = info.si_pid;
   if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) {
     traced_.erase(thread);
-    if (status_field(thread, "Tgid") == thread && status_field(thread, "PPid") == ::getpid())
+    if (number_in(thread, "Tgid") == thread && number_in(thread, "PPid") == ::getpid())
       return false;
     siginfo_t taken{};
     ::waitid(P_PID, static_cast<id_t>(thread), &taken, WEXITED | WNOHANG | kOurs);
@@ -183,7 +177,7 @@ void ErrnoWitness::on_call_stop(pid_t thread) {
     error = ENOMEM;
   const int number = std::exchange(call.number, -1);
   if (!wanted(number, error)) return;
-  const Failure failure{now_ns(), static_cast<pid_t>(status_field(thread, "Tgid")), thread, number,
+  const Failure failure{now_ns(), static_cast<pid_t>(number_in(thread, "Tgid")), thread, number,
                         error};
   if (watch_.accepts && !watch_.accepts(failure, call.arguments)) return;
   const std::lock_guard lock(mutex_);

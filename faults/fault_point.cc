@@ -18,6 +18,7 @@
 
 #include "faults/mechanisms.h"
 #include "faults/point/point.h"
+#include "faults/self_struck.h"
 #include "faults/thread_watch.h"
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
@@ -131,11 +132,7 @@ class PointInjection : public Injection {
     entry.action = disarmed_ ? Action::kCount : row_->action;
     entry.item =
         fault_.has("item") ? static_cast<std::uint64_t>(fault_.number("item")) : point::kNoItem;
-    if (auto value = value_of_action(); value) {
-      entry.value = *value;
-    } else {
-      return value.error();
-    }
+    entry.value = value_of_action();
     write_schedule(entry.schedule);
     table().count.store(index_ + 1, std::memory_order_release);
     return {};
@@ -165,13 +162,9 @@ class PointInjection : public Injection {
   Outcome confirm(const InjectionEvidence& evidence) override {
     const std::vector<const Firing*> all = firings();
     if (all.empty()) return not_activated(why_it_never_fired());
-    WorkerTracker tracker;
-    tracker.add(evidence.records);
+    const WorkerTracker tracker = tracker_of(evidence);
     for (const Firing* firing : all) {
-      Victim victim;
-      victim.pid = firing->pid;
-      victim.worker = tracker.by_pid(firing->pid);
-      victims_.push_back(std::move(victim));
+      victims_.push_back(self_struck(tracker, firing->pid));
       Outcome outcome = confirm_one(*firing, evidence, tracker);
       if (outcome.verdict != Verdict::kConfirmed) return outcome;
     }
@@ -209,14 +202,10 @@ class PointInjection : public Injection {
     schedule.open = !trigger.gate || disarmed_ ? 1 : 0;
   }
 
-  Result<std::uint64_t> value_of_action() const {
+  std::uint64_t value_of_action() const {
     if (fault_.has("delay")) return static_cast<std::uint64_t>(fault_.number("delay"));
-    if (fault_.has("code")) return static_cast<std::uint64_t>(fault_.number("code") & 0xff);
-    if (!fault_.has("exception")) return std::uint64_t{0};
-    const std::string& kind = fault_.text("exception");
-    if (kind == "program") return std::uint64_t{0};
-    if (kind == "std") return point::kThrowStandard;
-    return usage_error("unknown exception '" + kind + "'", "it is \"program\" or \"std\"");
+    if (fault_.has("code")) return static_cast<std::uint64_t>(fault_.number("code"));
+    return fault_.has("exception") && fault_.text("exception") == "std" ? point::kThrowStandard : 0;
   }
 
   // ---- The outcome ----

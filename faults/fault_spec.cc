@@ -4,6 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "faults/fault_checks.h"
 #include "faults/system_calls.h"
 #include "harness/os/check.h"
 #include "harness/os/clock.h"
@@ -30,9 +31,9 @@ std::vector<std::string> keys_of(const FaultRow& row, const std::string& part) {
 }
 
 Result<void> read_optional_count(const json& object, const std::string& pointer, const char* key,
-                                 std::optional<std::int64_t>& into) {
+                                 std::int64_t least, std::optional<std::int64_t>& into) {
   if (!object.contains(key)) return {};
-  auto number = read_integer(object, pointer, key, 0, 0, INT32_MAX);
+  auto number = read_integer(object, pointer, key, least, least, INT32_MAX);
   if (!number) return number.error();
   into = *number;
   return {};
@@ -42,16 +43,22 @@ Result<void> read_optional_count(const json& object, const std::string& pointer,
 Result<void> read_pick(const json& object, const std::string& pointer, VictimRule& victim) {
   if (!object.contains("pick")) return {};
   const json& value = object["pick"];
-  if (value.is_number_integer() && value.get<std::int64_t>() >= 1) {
-    victim.count = value.get<std::int64_t>();
+  if (value.is_number()) {
+    auto count = read_integer(object, pointer, "pick", 1, 1, INT32_MAX);
+    if (!count) return count.error();
+    victim.count = *count;
     return {};
   }
   auto name = read_string(object, pointer, "pick", "random");
   if (!name) return name.error();
   const auto found = std::find(kPickNames.begin(), kPickNames.end(), *name);
   if (found == kPickNames.end()) {
+    const bool number =
+        !name->empty() && name->find_first_not_of("0123456789") == std::string::npos;
     return field_error(pointer + "/pick", "unknown pick '" + *name + "'",
-                       suggest(*name, {kPickNames.begin(), kPickNames.end()}));
+                       number ? "a number is written without quotation marks: " + *name
+                              : suggest(*name, {kPickNames.begin(), kPickNames.end()}) +
+                                    "; or a number: so many at random");
   }
   victim.pick = static_cast<Pick>(found - kPickNames.begin());
   return {};
@@ -83,10 +90,12 @@ Result<void> read_victim(const json& object, const std::string& pointer, FaultSp
   auto command = read_string(object, pointer, "command", "");
   if (!command) return command.error();
   victim.command = *command;
-  if (auto read = read_optional_count(object, pointer, "worker", victim.worker); !read) return read;
-  if (auto read = read_optional_count(object, pointer, "incarnation", victim.incarnation); !read)
+  if (auto read = read_optional_count(object, pointer, "worker", 0, victim.worker); !read)
     return read;
-  if (auto read = read_optional_count(object, pointer, "child", victim.child); !read) return read;
+  if (auto read = read_optional_count(object, pointer, "incarnation", 1, victim.incarnation); !read)
+    return read;
+  if (auto read = read_optional_count(object, pointer, "child", 1, victim.child); !read)
+    return read;
   if (auto read = read_pick(object, pointer, victim); !read) return read;
   // Whoever names a process of the tree by what only the tree knows means any of it.
   if ((victim.child || !victim.command.empty()) && !object.contains("role"))
@@ -116,18 +125,24 @@ Result<Setting> read_setting(const FaultKey& key, const json& value) {
         return usage_error("must be a whole number of at least 0, not " + quoted(value));
       }
       setting.number = number.get<std::int64_t>();
+      if (auto right = check_bounds(key, setting.number, quoted(value)); !right)
+        return right.error();
       return setting;
     }
     case KeyType::kDuration: {
       auto duration = parse_duration(setting.text);
       if (!duration) return duration.error();
       setting.number = duration->count();
+      if (auto right = check_bounds(key, setting.number, quoted(value)); !right)
+        return right.error();
       return setting;
     }
     case KeyType::kSize: {
       auto size = parse_size(setting.text);
       if (!size) return size.error();
       setting.number = static_cast<std::int64_t>(*size);
+      if (auto right = check_bounds(key, setting.number, quoted(value)); !right)
+        return right.error();
       return setting;
     }
     case KeyType::kPortion: {
@@ -139,8 +154,11 @@ Result<Setting> read_setting(const FaultKey& key, const json& value) {
       }
       const json share =
           json::parse(setting.text.substr(0, setting.text.size() - 1), nullptr, false);
-      if (!share.is_number_unsigned() || share.get<std::uint64_t>() > 100)
-        return usage_error("must be \"0%\" to \"100%\", or a size, not " + quoted(value));
+      const auto most = static_cast<std::uint64_t>(std::min<std::int64_t>(key.most, 100));
+      if (!share.is_number_unsigned() || share.get<std::uint64_t>() > most) {
+        return usage_error("must be \"0%\" to \"" + std::to_string(most) + "%\", or a size, not " +
+                           quoted(value));
+      }
       setting.number = share.get<std::int64_t>();
       return setting;
     }
@@ -262,6 +280,7 @@ Result<FaultSpec> parse_fault(const json& object, const std::string& pointer) {
   if (auto read = read_settings(object.value("set", json::object()), pointer + "/set", fault);
       !read)
     return read.error();
+  if (auto right = check_fault(fault, pointer); !right) return right.error();
   // What waits for bytes waits for nothing else, if nothing else is named.
   if (fault.has("after_bytes") && !fault.trigger.gate) fault.trigger.gate = Condition{};
   return fault;

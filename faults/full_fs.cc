@@ -58,14 +58,14 @@ class FullFileSystem : public Injection {
     fs::path wanted = shm ? fs::path("/dev/shm") : launch.output;
     if (fault_.has("path")) wanted = launch.directory / fault_.text("path");
     if (wanted.empty()) {
-      skip("where the subject writes is not known: name it with set.path=DIRECTORY");
-      return {};
+      return usage_error(fault_.name + ": where the command writes is not known",
+                         "name the directory: set.path, on the command line --set path=DIRECTORY");
     }
     std::error_code failure;
     const fs::path target = fs::canonical(wanted, failure);
     if (failure || !fs::is_directory(target, failure)) {
-      skip("there is no directory '" + wanted.string() + "'");
-      return {};
+      return usage_error(fault_.name + ": there is no directory '" + wanted.string() + "'",
+                         "make it first, or name another with set.path");
     }
     if (!launch.no_mounts.empty()) {
       skip(launch.no_mounts);

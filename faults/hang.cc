@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "faults/mechanisms.h"
-#include "faults/process_state.h"
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -68,6 +68,14 @@ class HangInjection : public Injection {
   }
 
   Outcome confirm(const InjectionEvidence&) override {
+    for (std::size_t i = 0; i < hangs_.size(); ++i) {
+      const Hang& hang = hangs_[i];
+      log_step("evidence", {{"pid", victims_[i].pid},
+                            {"threads_stopped", hang.threads},
+                            {"sent_ns", hang.sent_ns},
+                            {"stopped_ns", hang.stopped_ns},
+                            {"then", hang.over ? hang.how : "still hung at the end"}});
+    }
     for (const Hang& hang : hangs_) {
       if (hang.stopped_ns == 0)
         return indeterminate("SIGSTOP was sent, but not all threads were seen stopped");
@@ -83,7 +91,9 @@ class HangInjection : public Injection {
   struct Hang {
     std::int64_t sent_ns = 0;
     std::int64_t stopped_ns = 0;  // All threads; 0: not seen yet.
+    std::size_t threads = 0;      // So many.
     bool over = false;
+    std::string how;  // It was over.
   };
 
   std::int64_t due_ns(const Hang& hang) const {
@@ -93,21 +103,25 @@ class HangInjection : public Injection {
   }
 
   void look_at(std::size_t i) {
-    if (!all_tasks_stopped(victims_[i].host_pid)) return;
+    const std::string states = thread_states(victims_[i].host_pid);
+    if (states.empty() || states.find_first_not_of('T') != std::string::npos) return;
     hangs_[i].stopped_ns = now_ns();
+    hangs_[i].threads = states.size();
     log_step("fired", {{"pid", victims_[i].pid},
+                       {"threads", states.size()},
                        {"sent_ns", hangs_[i].sent_ns},
                        {"stopped_ns", hangs_[i].stopped_ns}});
   }
 
   void let_go(std::size_t i) {
-    const bool still = all_tasks_stopped(victims_[i].host_pid);
+    const bool still = is_stopped_by_signal(victims_[i].host_pid);
     (void)send_signal(victims_[i].pidfd.get(), SIGCONT);
     end(i, still ? "continued by us" : "somebody else had continued it");
   }
 
   void end(std::size_t i, const char* how) {
     hangs_[i].over = true;
+    hangs_[i].how = how;
     log_step("hang_over", {{"pid", victims_[i].pid}, {"how", how}});
   }
 

@@ -62,6 +62,8 @@ class Injection {
 
   // Before the launch, of which it may want something. The plan is on disk when this returns.
   Result<void> arm(LaunchPlan& launch);
+  // So have all others of the trial: this is the launch as it will be.
+  virtual void all_armed(const LaunchPlan&) {}
   // The command has been executed.
   void launched(SubjectView& subject);
   // Something has happened, or next_ns() has come: fires if its moment has, at most `most` times.

@@ -8,6 +8,7 @@ Result<void> InjectionSet::arm(LaunchPlan& launch) {
   for (const auto& injection : injections_) {
     if (auto armed = injection->arm(launch); !armed) return armed;
   }
+  for (const auto& injection : injections_) injection->all_armed(launch);
   return {};
 }
 

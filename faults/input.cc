@@ -67,9 +67,12 @@ class InputInjection : public Injection {
   Result<void> prepare(LaunchPlan& launch) override {
     own_ = launch.inputs_are_copies;
     const std::vector<fs::path> files = candidates(launch);
+    if (files.empty() && fault_.has("path")) {
+      return usage_error(fault_.name + ": no input file matches '" + fault_.text("path") + "'",
+                         "write it as the command would, from its working directory");
+    }
     if (files.empty()) {
-      skip(fault_.has("path") ? "no input file matches '" + fault_.text("path") + "'"
-                              : "the inputs are not known: name them with set.path=GLOB");
+      skip("the inputs are not known: name them with set.path=GLOB");
       return {};
     }
     if (!own_ && (!mountable() || !launch.no_mounts.empty())) {
@@ -85,7 +88,10 @@ class InputInjection : public Injection {
     for (Change& change : changes_) {
       if (auto applied = apply(change, launch); !applied) return applied;
     }
-    if (hides()) launch.before_exec.push_back([this](pid_t pid) { return watch_names(pid); });
+    launch.before_exec.push_back([this](pid_t pid) -> Result<void> {
+      forget_events();
+      return hides() ? watch_names(pid) : Result<void>();
+    });
     return {};
   }
 
@@ -385,6 +391,13 @@ class InputInjection : public Injection {
     change.watch = ::inotify_add_watch(inotify_.get(), file.c_str(), kFileEvents);
     if (change.watch < 0) return system_error("watch the changed input", errno);
     return {};
+  }
+
+  // Those of ourselves: another injection of the trial may have read the file that we changed.
+  void forget_events() {
+    std::array<char, 1 << 12> buffer;
+    while (::read(inotify_.get(), buffer.data(), buffer.size()) > 0) {
+    }
   }
 
   void read_events() {

@@ -80,6 +80,19 @@ TEST_F(Inputs, WhatNobodyReadsIsNotActivated) {
             "not_activated");
 }
 
+// The second reads all inputs, also the one that the first has changed, before it chooses.
+TEST_F(Inputs, WhatAnotherInjectionReadsIsNoReadingOfTheSubject) {
+  Log other_log;
+  const FaultSpec other = fault_of(R"({"fault": "input.garbage", "set": {"path": "b*"}})");
+  auto first = Injection::plan({other, other.trigger, 1, false, other_log.sink()});
+  ASSERT_TRUE(first->arm(launch_));
+  EXPECT_EQ(inject(R"({"fault": "input.empty", "set": {"path": "[bc]*", "count": 2}})",
+                   "true")["outcome"],
+            "not_activated");
+  first->finish({});
+  EXPECT_EQ(other_log.result()["outcome"], "not_activated") << other_log.result().dump();
+}
+
 TEST_F(Inputs, LookingAtItAndWritingOverItAreNoReading) {
   EXPECT_EQ(inject(R"({"fault": "input.empty", "set": {"path": "b*"}})",
                    "stat b.txt; ls; echo new > b.txt")["outcome"],
@@ -193,8 +206,14 @@ TEST_F(Inputs, WhatDoesNotFitIsSkippedWithTheReason) {
   EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("PNG"));
   EXPECT_EQ(inject(R"({"fault": "input.empty", "set": {"count": 4}})", "true")["outcome"],
             "skipped");
-  EXPECT_EQ(inject(R"({"fault": "input.empty", "set": {"path": "z*"}})", "true")["outcome"],
-            "skipped");
+}
+
+TEST_F(Inputs, ANameThatNoInputHasIsRefused) {
+  const FaultSpec fault = fault_of(R"({"fault": "input.empty", "set": {"path": "z*"}})");
+  const auto armed = Injection::plan({fault, fault.trigger, 1, false, log_.sink()})->arm(launch_);
+  ASSERT_FALSE(armed);
+  EXPECT_EQ(armed.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(armed.error().message, HasSubstr("'z*'"));
 }
 
 TEST_F(Inputs, TheUsersOwnFilesAreLeftAlone) {

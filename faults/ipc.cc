@@ -6,20 +6,18 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "faults/guardian.h"
 #include "faults/mechanisms.h"
 #include "faults/relay.h"
 
@@ -29,75 +27,18 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr std::array<const char*, 3> kStreams{"stdin", "stdout", "stderr"};
-
 std::string hex(std::uint64_t value) {
   std::array<char, 17> text{};
   std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
   return text.data();
 }
 
-// A file that does not outlive us: a small process removes it when we end without doing so, SIGKILL
-// included. Only what we have made is removed.
-class GuardedFile {
- public:
-  ~GuardedFile() { remove(); }
-
-  Result<void> guard(const fs::path& path) {
-    std::array<int, 2> ends{-1, -1};
-    if (::lstat(path.c_str(), &made_) != 0 || ::pipe2(ends.data(), O_CLOEXEC) != 0) {
-      const int error = errno;
-      ::unlink(path.c_str());
-      return system_error("guard '" + path.string() + "'", error);
-    }
-    path_ = path;
-    UniqueFd reading(ends[0]);
-    lifeline_.reset(ends[1]);
-    guard_ = ::fork();
-    if (guard_ == 0) wait_for_end_of_us(reading.get());
-    if (guard_ > 0) return {};
-    const int error = errno;
-    remove();
-    return system_error("start the guard of '" + path.string() + "'", error);
-  }
-
-  void remove() {
-    if (path_.empty()) return;
-    unlink_ours();
-    path_.clear();
-    lifeline_.reset();
-    if (guard_ > 0) ::waitpid(guard_, nullptr, 0);
-  }
-
- private:
-  // In the child: async-signal-safe calls only.
-  [[noreturn]] void wait_for_end_of_us(int lifeline) const {
-    ::setsid();
-    sigset_t all;
-    ::sigfillset(&all);
-    ::sigprocmask(SIG_SETMASK, &all, nullptr);
-    // It must hold nothing open, least of all the other end.
-    ::dup2(lifeline, 0);
-    ::syscall(SYS_close_range, 1u, ~0u, 0u);
-    char byte = 0;
-    while (::read(0, &byte, 1) < 0 && errno == EINTR) {
-    }
-    unlink_ours();
-    ::_exit(0);
-  }
-
-  void unlink_ours() const {
-    struct stat found {};
-    if (::lstat(path_.c_str(), &found) == 0 && found.st_ino == made_.st_ino &&
-        found.st_dev == made_.st_dev)
-      ::unlink(path_.c_str());
-  }
-
-  fs::path path_;
-  struct stat made_ {};
-  UniqueFd lifeline_;
-  pid_t guard_ = -1;
-};
+// Only what we have made.
+void unlink_ours(const char* path, const struct stat& made) {
+  struct stat found {};
+  if (::lstat(path, &found) == 0 && found.st_ino == made.st_ino && found.st_dev == made.st_dev)
+    ::unlink(path);
+}
 
 class RelayInjection : public Injection {
  public:
@@ -109,13 +50,6 @@ class RelayInjection : public Injection {
 
  protected:
   Result<void> prepare(LaunchPlan& launch) override {
-    if (fault_.has("stream") == fault_.has("socket") ||
-        fault_.has("socket") != fault_.has("upstream")) {
-      return usage_error("'" + fault_.fault + "' needs either 'stream' or 'socket' and 'upstream'",
-                         "on the command line: --set stream=stdout");
-    }
-    if (fault_.fault == "ipc.corrupt" && fault_.number("bits") == 0)
-      return usage_error("'bits' must be at least 1");
     auto prepared = fault_.has("stream") ? stand_in_stream(launch) : stand_before_socket(launch);
     if (prepared && relay_ && from_launch_ && !disarmed_) relay_->strike(next_strike());
     return prepared;
@@ -183,11 +117,7 @@ class RelayInjection : public Injection {
   // ---- Standing in a stream ----
 
   Result<void> stand_in_stream(LaunchPlan& launch) {
-    const auto found = std::find(kStreams.begin(), kStreams.end(), fault_.text("stream"));
-    if (found == kStreams.end())
-      return usage_error("'" + fault_.text("stream") + "' is no stream",
-                         "use stdin, stdout or stderr");
-    number_ = static_cast<int>(found - kStreams.begin());
+    number_ = fault_.text("stream") == "stdin" ? 0 : fault_.text("stream") == "stdout" ? 1 : 2;
     const auto passed = std::find_if(launch.descriptors.begin(), launch.descriptors.end(),
                                      [this](const auto& pair) { return pair.second == number_; });
     if (passed == launch.descriptors.end()) {
@@ -219,9 +149,6 @@ class RelayInjection : public Injection {
     const fs::path upstream = launch.directory / fault_.text("upstream");
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    const std::string direction = fault_.text("direction");
-    if (direction != "forth" && direction != "back")
-      return usage_error("'direction' is forth or back, not '" + direction + "'");
     if (std::max(path.native().size(), upstream.native().size()) >= sizeof address.sun_path)
       return usage_error("the path of a socket is longer than the system allows");
     std::error_code failure;
@@ -236,10 +163,16 @@ class RelayInjection : public Injection {
     if (!listener.valid() || ::fchmod(listener.get(), S_IRUSR | S_IWUSR) != 0 ||
         ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
       return system_error("make the socket '" + path.string() + "'", errno);
-    if (auto guarded = socket_.guard(path); !guarded) return guarded;
+    auto guardian = Guardian::start(path, unlink_ours);
+    if (!guardian) {
+      ::unlink(path.c_str());
+      return guardian.error();
+    }
+    socket_ = *std::move(guardian);
     if (::listen(listener.get(), SOMAXCONN) != 0)
       return system_error("listen at '" + path.string() + "'", errno);
-    auto relay = Relay::listening(std::move(listener), upstream, direction == "back");
+    auto relay =
+        Relay::listening(std::move(listener), upstream, fault_.text("direction") == "back");
     if (!relay) return relay.error();
     relay_ = std::move(*relay);
     return {};
@@ -248,7 +181,7 @@ class RelayInjection : public Injection {
   void end_relay() {
     subject_end_.reset();
     if (relay_) relay_->finish();
-    socket_.remove();
+    socket_.dismiss();
   }
 
   // ---- Proof ----
@@ -287,7 +220,7 @@ class RelayInjection : public Injection {
   int number_ = -1;       // Of the stream.
   UniqueFd subject_end_;  // Until it has it.
   std::unique_ptr<Relay> relay_;
-  GuardedFile socket_;
+  Guardian socket_;  // Of its file.
 };
 
 }  // namespace

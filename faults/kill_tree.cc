@@ -40,17 +40,17 @@ class TreeKillInjection : public Injection {
       return pids;
     };
     log_step("fire", {{"signal", "SIGKILL"}, {"victim", to_json(*victim, fault_.victim.role)}});
-    stop_all(tree_now);
+    stop_all(subject, tree_now);
     sent_ns_ = now_ns();
     kill_all();
     log_step("fired", {{"processes", struck_.size()}, {"sent_ns", now_ns()}});
-    for (const Struck& struck : struck_) wait_for_end(struck.pidfd.get(), kEndPatienceMs);
+    for (const TreeProcessFd& struck : struck_) wait_for_end(struck.pidfd.get(), kEndPatienceMs);
     // Whoever was started by somebody who had not stopped yet.
-    for (int pass = 0; pass < kMaxPasses && stop_new(tree_now()); ++pass) {
+    for (int pass = 0; pass < kMaxPasses && stop_new(subject, tree_now()); ++pass) {
       kill_all();
-      for (const Struck& struck : struck_) wait_for_end(struck.pidfd.get(), kEndPatienceMs);
+      for (const TreeProcessFd& struck : struck_) wait_for_end(struck.pidfd.get(), kEndPatienceMs);
     }
-    left_ = live_among(tree_now());
+    left_ = open_members(subject, tree_now()).size();
     log_step("evidence",
              {{"processes", struck_.size()}, {"left", left_}, {"none_left_ns", now_ns()}});
     victims_.push_back(*std::move(victim));
@@ -70,47 +70,38 @@ class TreeKillInjection : public Injection {
   }
 
  private:
-  struct Struck {
-    pid_t pid = 0;
-    UniqueFd pidfd;
-  };
-
   // Until a whole pass finds nobody new: those that are stopped start nobody.
   template <typename Tree>
-  void stop_all(const Tree& tree) {
-    for (int pass = 0; pass < kMaxPasses && stop_new(tree()); ++pass) {
+  void stop_all(const SubjectView& subject, const Tree& tree) {
+    for (int pass = 0; pass < kMaxPasses && stop_new(subject, tree()); ++pass) {
     }
   }
 
   // Parents come before their children. True when anybody was new.
-  bool stop_new(const std::vector<pid_t>& pids) {
+  bool stop_new(const SubjectView& subject, std::vector<pid_t> pids) {
+    pids.erase(std::remove_if(pids.begin(), pids.end(), [this](pid_t pid) { return known(pid); }),
+               pids.end());
     bool any = false;
-    for (const pid_t pid : pids) {
-      const bool known = std::any_of(struck_.begin(), struck_.end(), [pid](const Struck& struck) {
-        return struck.pid == pid && !has_ended(struck.pidfd.get());
-      });
-      auto pidfd = open_pidfd(pid);
-      if (known || !pidfd || has_ended(pidfd->get())) continue;
+    for (TreeProcessFd& found : open_members(subject, pids)) {
       any = true;
-      (void)send_signal(pidfd->get(), SIGSTOP);
-      wait_until_stopped(pid, kStopPatienceMs);
-      struck_.push_back({pid, *std::move(pidfd)});
+      (void)send_signal(found.pidfd.get(), SIGSTOP);
+      wait_until_stopped(found.pid, kStopPatienceMs);
+      struck_.push_back(std::move(found));
     }
     return any;
   }
 
+  bool known(pid_t pid) const {
+    return std::any_of(struck_.begin(), struck_.end(), [pid](const TreeProcessFd& struck) {
+      return struck.pid == pid && !has_ended(struck.pidfd.get());
+    });
+  }
+
   void kill_all() {
-    for (const Struck& struck : struck_) (void)send_signal(struck.pidfd.get(), SIGKILL);
+    for (const TreeProcessFd& struck : struck_) (void)send_signal(struck.pidfd.get(), SIGKILL);
   }
 
-  static std::size_t live_among(const std::vector<pid_t>& pids) {
-    return static_cast<std::size_t>(std::count_if(pids.begin(), pids.end(), [](pid_t pid) {
-      const auto pidfd = open_pidfd(pid);
-      return pidfd && !has_ended(pidfd->get());
-    }));
-  }
-
-  std::vector<Struck> struck_;
+  std::vector<TreeProcessFd> struck_;
   std::int64_t sent_ns_ = 0;
   std::size_t left_ = 0;
 };

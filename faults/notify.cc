@@ -22,6 +22,7 @@
 #include "faults/call_server.h"
 #include "faults/caller.h"
 #include "faults/mechanisms.h"
+#include "faults/self_struck.h"
 #include "faults/short_transfer.h"
 #include "faults/system_calls.h"
 #include "harness/os/clock.h"
@@ -45,7 +46,6 @@ struct Order {
   std::int64_t delay_ns = 0;          // kDelay
   std::string path;                   // A glob; empty: any call.
   std::vector<const SystemCall*> calls;
-  std::set<int> our_numbers;  // Descriptors through which the probe tells of itself.
   Trigger trigger;
   bool disarmed = false;
   std::uint64_t seed = 0;
@@ -125,6 +125,8 @@ class NotifyRule : public CallRule {
 
   // ---- From the trial's thread ----
 
+  // Before the server has its thread.
+  void set_our_numbers(std::set<int> numbers) { our_numbers_ = std::move(numbers); }
   void open() { open_ = true; }
   // From here on nothing is counted, and what is held goes on.
   void close() {
@@ -159,7 +161,7 @@ class NotifyRule : public CallRule {
     const SystemCall& kind = kind_of(call);
     if (const int argument = kind.descriptor_argument(); argument >= 0) {
       const auto number = static_cast<int>(call.arguments[static_cast<std::size_t>(argument)]);
-      if (order_.our_numbers.contains(number)) return false;
+      if (our_numbers_.contains(number)) return false;
     }
     if (order_.effect == Effect::kShorten) {
       const auto asked = ShortTransfer::asked(call);
@@ -276,6 +278,7 @@ class NotifyRule : public CallRule {
   };
 
   const Order order_;
+  std::set<int> our_numbers_;  // Descriptors through which the probe and our points tell.
   std::atomic<bool> open_;
   std::atomic<bool> closed_ = false;
   std::atomic<std::uint64_t> matched_ = 0;
@@ -314,20 +317,10 @@ class NotifyInjection : public Injection {
     if (fault_.has("bytes")) order.size = static_cast<std::uint64_t>(fault_.number("bytes"));
     if (fault_.has("delay")) order.delay_ns = fault_.number("delay");
     if (fault_.has("path")) order.path = fault_.text("path");
-    for (const SystemCall* call : order.calls) {
-      if (!order.path.empty() && !call->names_file())
-        return skipped(std::string(call->name) + " names no file that a path could match");
-      if (order.effect == Effect::kShorten && !ShortTransfer::can_do(call->number))
-        return skipped(std::string(call->name) + " is no transfer that can be shortened");
-    }
-    if (order.effect == Effect::kShorten && order.size == 0)
-      return skipped("a transfer of 0 bytes is not a short one");
     if (order.effect == Effect::kShorten && !support.killable)
       return skipped(
           "a signal could have the caller repeat what was transferred already here "
           "(needs Linux 5.19)");
-    for (const auto& [ours, number] : launch.descriptors)
-      if (launch.is_our_number(number)) order.our_numbers.insert(number);
     order.trigger = watch_.trigger();
     order.disarmed = disarmed_;
     order.seed = random_.next();
@@ -339,6 +332,13 @@ class NotifyInjection : public Injection {
     return {};
   }
 
+  void all_armed(const LaunchPlan& launch) override {
+    std::set<int> numbers;
+    for (const auto& [ours, number] : launch.descriptors)
+      if (launch.is_our_number(number)) numbers.insert(number);
+    if (rule_) rule_->set_our_numbers(std::move(numbers));
+  }
+
   void open_gate() override { rule_->open(); }
 
   void work(SubjectView&) override {
@@ -348,18 +348,14 @@ class NotifyInjection : public Injection {
   }
 
   Outcome confirm(const InjectionEvidence& evidence) override {
+    server_->stop();  // Its last words are in the account then.
     const Account account = rule_->account();
-    WorkerTracker tracker;
-    tracker.add(evidence.records);
+    const WorkerTracker tracker = tracker_of(evidence);
     const Firing* first = nullptr;
     std::int64_t effective = 0;
     for (const Firing& firing : account.firings) {
       if (victims_.size() < kMostEvidence) {
-        Victim victim;
-        victim.pid = firing.pid;
-        victim.host_pid = firing.host_pid;
-        victim.worker = tracker.by_pid(firing.pid);
-        victims_.push_back(std::move(victim));
+        victims_.push_back(self_struck(tracker, firing.pid, firing.host_pid));
         log_step("evidence", to_json(firing));
       }
       if (!firing.effective && !firing.caller_ended) continue;

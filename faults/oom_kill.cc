@@ -48,7 +48,10 @@ class OomInjection : public Injection {
     // Swap would only put it off.
     (void)group_->write(unified ? "memory.swap.max" : "memory.swappiness", "0");
     applied_ns_ = now_ns();
+    if (has_ended(victim->pidfd.get())) return refused(gone(), *victim);
     if (auto moved = group_->add(victim->host_pid); !moved) return refused(moved.error(), *victim);
+    // It may have been struck at once; who ended without that may have left its number to others.
+    if (has_ended(victim->pidfd.get()) && kills() == before_) return refused(gone(), *victim);
     log_step("fired", {{"applied_ns", applied_ns_}});
     victims_.push_back(*std::move(victim));
     return true;
@@ -88,7 +91,11 @@ class OomInjection : public Injection {
   }
 
  private:
-  std::optional<std::int64_t> kills() const { return group_->number(counter_file_, "oom_kill"); }
+  // Version 2 counts those in groups below it too, which the victim may have made.
+  std::optional<std::int64_t> kills() const {
+    const auto own = group_->number(counter_file_, "oom_kill");
+    return own && !group_->unified() ? group_->total(counter_file_, "oom_kill") : own;
+  }
 
   void leave() {
     after_ = kills();
@@ -97,6 +104,8 @@ class OomInjection : public Injection {
     created_ = true;
     group_.reset();
   }
+
+  static Error gone() { return {ErrorKind::kGone, 0, "the victim has ended", {}}; }
 
   // Where the machine does not allow it: final. A victim that has ended meanwhile is not.
   bool refused(const Error& error, const Victim& victim) {

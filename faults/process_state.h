@@ -29,16 +29,10 @@ struct SignalSets {
 // Empty when it has ended.
 std::optional<SignalSets> signal_sets(pid_t pid);
 
-// True when each of its threads is stopped by a signal; false when it has ended.
-bool all_tasks_stopped(pid_t pid);
-
 // 0 when it has ended.
 pid_t parent_of(pid_t pid);
 
 // Those of `pids` that are children of `root`, or of its children, and so on.
 std::vector<pid_t> below(const std::vector<pid_t>& pids, pid_t root);
-
-// The words of a line "NAME:\tWORDS" of /proc/PID/status; empty: no such line, or no process.
-std::string status_line(pid_t pid, const std::string& name);
 
 }  // namespace crashworthy

@@ -217,6 +217,22 @@ TEST(ControlGroups, GiveTheirProcessesBack) {
   EXPECT_FALSE(std::filesystem::exists(*place));
 }
 
+TEST(ControlGroups, CountGroupsBelowThem) {
+  const auto place = ControlGroup::place_for(::getpid(), "pids");
+  if (!place) GTEST_SKIP() << place.error().message;
+  ProgramSubject subject(victim_doing({"wait"}));
+  auto group = ControlGroup::create(*place);
+  ASSERT_TRUE(group) << group.error().message;
+  const std::filesystem::path below = *place / "below";
+  ASSERT_TRUE(std::filesystem::create_directory(below));
+  std::ofstream(below / "cgroup.procs") << subject.pid() << std::flush;
+  EXPECT_EQ(group->number("cgroup.procs"), std::nullopt);
+  EXPECT_EQ(group->total("cgroup.procs"), subject.pid());
+  std::ofstream(*place / "cgroup.procs") << subject.pid() << std::flush;
+  std::filesystem::remove(below);
+  EXPECT_TRUE(group->remove());
+}
+
 // ---- cpu_steal ----
 
 std::vector<pid_t> children_of(pid_t parent) {
@@ -278,13 +294,6 @@ TEST_F(ResourceFaults, AQuotaOfWhoeverSleepsIsNotActivated) {
       *injection_, [] { return false; }, 200);
   EXPECT_EQ(finish()["outcome"], "not_activated") << log_.step("evidence").dump();
   EXPECT_TRUE(comes_to(subject.pid(), 'S'));
-}
-
-TEST_F(ResourceFaults, AShareIsAPercentage) {
-  const FaultSpec spec = fault_of(R"({"fault": "resource.cpu_quota", "set": {"share": 100}})");
-  auto injection = Injection::plan({spec, spec.trigger, 1, false, log_.sink()});
-  LaunchPlan launch;
-  EXPECT_FALSE(injection->arm(launch));
 }
 
 // ---- Whatever it is: disarmed, or nobody there ----

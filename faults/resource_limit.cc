@@ -21,10 +21,10 @@
 #include "faults/control_group.h"
 #include "faults/errno_witness.h"
 #include "faults/mechanisms.h"
-#include "faults/process_state.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 #include "harness/os/system_names.h"
 
 namespace crashworthy {
@@ -86,6 +86,21 @@ Result<std::uint64_t> next_descriptor(pid_t pid) {
   return number;
 }
 
+// Sets a limit of the process behind `pidfd`; gives the one that it had. prlimit(2) takes a number
+// only. While its process has not ended, not even been a zombie, the number was its own; else
+// whoever has got it since, if anybody, is given back what it had.
+Result<rlimit> change_limit(int pidfd, pid_t pid, __rlimit_resource which, const rlimit& wanted) {
+  rlimit before{};
+  const bool done = ::prlimit(pid, which, &wanted, &before) == 0;
+  const int error = errno;
+  if (has_ended(pidfd)) {
+    if (done) ::prlimit(pid, which, &before, nullptr);
+    return Error{ErrorKind::kGone, ESRCH, "the victim has ended", {}};
+  }
+  if (!done) return system_error("set the victim's limit", error);
+  return before;
+}
+
 // The root of the machine, whom RLIMIT_NPROC does not bind; one of a user namespace is bound.
 bool is_real_root(pid_t pid) {
   const auto map = read_file("/proc/self/uid_map");
@@ -94,7 +109,7 @@ bool is_real_root(pid_t pid) {
   std::uint64_t count = 0;
   std::istringstream(map ? *map : "") >> inside >> outside >> count;
   std::uint64_t real = 1;
-  std::istringstream(status_line(pid, "Uid")) >> real;
+  std::istringstream(status_field(pid, "Uid")) >> real;
   return real == 0 && inside == 0 && outside == 0 && count == UINT32_MAX;
 }
 
@@ -117,7 +132,7 @@ class LimitInjection : public Injection {
                       {"witness", witness_ ? "traces the victim" : unwitnessed_},
                       {"victim", to_json(*victim, fault_.victim.role)}});
     applied_ns_ = now_ns();  // Before the call: the first failure may come while it returns.
-    auto done = by_group(pid) ? put_into_group(pid, *value) : set_limit(pid, *value);
+    auto done = by_group(pid) ? put_into_group(*victim, *value) : set_limit(*victim, *value);
     if (!done) {
       witness_.reset();
       return refused(done.error());
@@ -179,15 +194,15 @@ class LimitInjection : public Injection {
     }
   }
 
-  Result<void> set_limit(pid_t pid, std::uint64_t value) {
-    rlimit before{};
-    if (::prlimit(pid, resource_.number, nullptr, &before) != 0)
+  Result<void> set_limit(const Victim& victim, std::uint64_t value) {
+    const pid_t pid = victim.host_pid;
+    rlimit wanted{};
+    if (::prlimit(pid, resource_.number, nullptr, &wanted) != 0)
       return system_error("read the victim's limit", errno);
-    rlimit wanted = before;
-    wanted.rlim_cur = std::min<rlim_t>(value, before.rlim_max);
-    if (::prlimit(pid, resource_.number, &wanted, nullptr) != 0)
-      return system_error("set the victim's limit", errno);
-    before_ = before;
+    wanted.rlim_cur = std::min<rlim_t>(value, wanted.rlim_max);
+    auto before = change_limit(victim.pidfd.get(), pid, resource_.number, wanted);
+    if (!before) return before.error();
+    before_ = *before;
     set_ = wanted.rlim_cur;
     rlimit found{};
     read_back_ =
@@ -195,8 +210,8 @@ class LimitInjection : public Injection {
     return {};
   }
 
-  Result<void> put_into_group(pid_t pid, std::uint64_t value) {
-    auto place = ControlGroup::place_for(pid, "pids");
+  Result<void> put_into_group(const Victim& victim, std::uint64_t value) {
+    auto place = ControlGroup::place_for(victim.host_pid, "pids");
     if (!place)
       return place.error().with_context(
           "root is exempt from RLIMIT_NPROC, and no cgroup can do it");
@@ -207,7 +222,10 @@ class LimitInjection : public Injection {
     announce({Resource::at(Resource::Kind::kCgroup, *place)});
     if (auto set = group_->write("pids.max", std::to_string(value)); !set) return set;
     read_back_ = group_->number("pids.max") == static_cast<std::int64_t>(value);
-    return group_->add(pid);
+    auto added = group_->add(victim.host_pid);
+    if (has_ended(victim.pidfd.get()))
+      return Error{ErrorKind::kGone, ESRCH, "the victim has ended", {}};
+    return added;
   }
 
   // A refusal is final; a victim that died meanwhile is not: another one is looked for.
@@ -243,7 +261,8 @@ class LimitInjection : public Injection {
     if (has_ended(victim.pidfd.get())) return "nothing to undo: the limit ended with the victim";
     if (::prlimit(victim.host_pid, resource_.number, nullptr, &now) != 0 || now.rlim_cur != set_)
       return "nothing to undo: somebody else has changed the limit";
-    ::prlimit(victim.host_pid, resource_.number, &before, nullptr);
+    if (!change_limit(victim.pidfd.get(), victim.host_pid, resource_.number, before))
+      return "nothing to undo: the limit ended with the victim";
     return "limit restored";
   }
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,11 @@
 namespace crashworthy {
 namespace {
 
+// Numbers of devices, those that are themselves when they are opened once more.
+constexpr unsigned kMemoryDevices = 1;  // null, zero, full, urandom, ...
+constexpr unsigned kTerminals = 4;
+constexpr unsigned kFirstPty = 136;
+constexpr unsigned kLastPty = 143;
 constexpr std::uint64_t kMostBuffers = 1024;                  // UIO_MAXIOV
 constexpr std::uint64_t kMostBytes = 0x7ffff000;              // The kernel's own bound of a call.
 constexpr std::uint64_t kMostOurs = std::uint64_t{64} << 20;  // What passes through our memory.
@@ -120,12 +126,24 @@ int ShortTransfer::open_file() {
   if (S_ISSOCK(info.st_mode)) kind_ = File::kSocket;
   const int flags = ::fcntl(file_.get(), F_GETFL);
   caller_waits_ = (flags & O_NONBLOCK) == 0;
-  if (S_ISFIFO(info.st_mode) && caller_waits_) {
-    // The same pipe through a file of ours, on which we do not wait.
-    const std::string path = "/proc/self/fd/" + std::to_string(file_.get());
-    UniqueFd own(::open(path.c_str(), (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC));
-    if (own.valid()) file_ = std::move(own);
-  }
+  if (kind_ == File::kOther && caller_waits_) return open_without_waiting(info, flags);
+  return 0;
+}
+
+// One thread serves all calls of the subject: it must wait in none. What could make it wait, and
+// cannot be asked not to, is left alone.
+int ShortTransfer::open_without_waiting(const struct stat& info, int flags) {
+  const unsigned device = S_ISCHR(info.st_mode) ? major(info.st_rdev) : 0;
+  if (device == kMemoryDevices) return 0;
+  const bool terminal = (device >= kFirstPty && device <= kLastPty) ||
+                        (device == kTerminals && minor(info.st_rdev) > 0);
+  if (!S_ISFIFO(info.st_mode) && !terminal) return EOPNOTSUPP;
+  // The same one through a file of ours, on which we do not wait.
+  const std::string path = "/proc/self/fd/" + std::to_string(file_.get());
+  const int mode = (flags & O_ACCMODE) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  UniqueFd own(::open(path.c_str(), mode));
+  if (!own.valid()) return errno;
+  file_ = std::move(own);
   return 0;
 }
 

@@ -2,6 +2,7 @@
 // for.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <cstdint>
@@ -42,6 +43,7 @@ class ShortTransfer {
   enum class File { kRegular, kSocket, kOther };
 
   int open_file();
+  int open_without_waiting(const struct stat& info, int flags);
   ssize_t write_out();
   ssize_t read_in();
   bool more_to_read() const;

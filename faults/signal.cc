@@ -15,6 +15,7 @@
 #include "faults/process_state.h"
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -241,7 +242,8 @@ class AnySignalInjection : public SignalInjection {
     const auto now = signal_sets(victims_[i].host_pid);
     if (!now) return;
     const bool caught = sent_[i].sets.catches(signal_);
-    seen.stopped = !caught && stops_by_default(signal_) && all_tasks_stopped(victims_[i].host_pid);
+    seen.stopped =
+        !caught && stops_by_default(signal_) && is_stopped_by_signal(victims_[i].host_pid);
     seen.taken = caught && !now->pending(signal_);
     seen.looked = seen.stopped || seen.taken || now_ns() > sent_[i].after_ns + kTakenPatienceNs;
     if (!seen.looked) return;
@@ -307,10 +309,8 @@ class SupervisorInjection : public SignalInjection {
 
  protected:
   void before_strike(SubjectView& subject, const Victim& victim) override {
-    for (const pid_t pid : below(subject.host_pids(), victim.host_pid)) {
-      auto pidfd = open_pidfd(pid);
-      if (pidfd) children_.push_back({pid, parent_of(pid), std::move(*pidfd)});
-    }
+    for (TreeProcessFd& child : open_members(subject, below(subject.host_pids(), victim.host_pid)))
+      children_.push_back({child.pid, parent_of(child.pid), std::move(child.pidfd)});
   }
 
   void work(SubjectView&) override {

@@ -17,8 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kMaxExitCode = 255;
-
 class StartInjection : public Injection {
  public:
   using Injection::Injection;
@@ -35,8 +33,6 @@ class StartInjection : public Injection {
 
  protected:
   Result<void> prepare(LaunchPlan& launch) override {
-    if (!slow() && fault_.number("code") > kMaxExitCode)
-      return usage_error("an exit code is at most 255, not " + fault_.text("code"));
     auto helper = find_helper("crashworthy-start");
     if (!helper) return helper.error();
     auto memory = SharedMemory::create("crashworthy-start", sizeof(StartLog));
@@ -62,7 +58,11 @@ class StartInjection : public Injection {
                             {"begun_ns", start.begun_ns},
                             {"slept_ns", start.slept_ns},
                             {"refused_ns", start.refused_ns},
-                            {"exec_error", start.error}});
+                            {"start", i + 1},
+                            {"did", start.refused_ns != 0 ? "refused it"
+                                    : start.slept_ns != 0 ? "delayed it"
+                                                          : "nothing yet"},
+                            {"exec_error", start.error == 0 ? json(nullptr) : json(start.error)}});
       if (start.error != 0) return indeterminate("the command could not be executed at all");
       const bool effect =
           slow() ? start.slept_ns >= start.begun_ns + log().delay_ns : start.refused_ns != 0;

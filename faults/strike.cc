@@ -22,6 +22,7 @@
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 #include "harness/os/random.h"
 #include "harness/os/system_names.h"
 #include "harness/os/unique_fd.h"
@@ -38,6 +39,7 @@ constexpr std::uint64_t kFlagAlignment = 1 << 18;
 constexpr std::uint64_t kFlagDirection = 1 << 10;
 constexpr rlim_t kMostStack = 1 << 30;
 constexpr int kMaxPagesTried = 256;
+constexpr unsigned long kTillItsEnd = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT;
 // Places on the page of our own.
 constexpr std::uint64_t kReturnAt = 0x7f0;  // An int3: where a call returns to that should not.
 constexpr std::uint64_t kWordAt = 0xa00;    // Zero, for ever.
@@ -230,7 +232,7 @@ bool Strike::set_up() {
       wanted_.rip = syscall_instruction_;
       wanted_.rax = SYS_exit_group;
       wanted_.rdi = static_cast<std::uint64_t>(fault_.exit_code);
-      ::ptrace(PTRACE_SETOPTIONS, record_.tid, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT);
+      ::ptrace(PTRACE_SETOPTIONS, record_.tid, nullptr, kTillItsEnd);
       return true;
     case NativeKind::kBitflip:
       break;
@@ -345,25 +347,31 @@ void Strike::interrupt() {
 int Strike::on_stop(int status) {
   const int event = status >> 16;
   const int signal = WSTOPSIG(status);
-  if (event == PTRACE_EVENT_EXIT) {
-    unsigned long code = 0;
-    ::ptrace(PTRACE_GETEVENTMSG, record_.tid, nullptr, &code);
-    Registers registers{};
-    if (fault_.kind == NativeKind::kExit && get_registers(record_.tid, &registers) &&
-        registers.orig_rax == SYS_exit_group && registers.rip == syscall_instruction_ + 2) {
-      record_.seen_ns = now_ns();
-      record_.effect =
-          WaitStatus::from_raw(static_cast<int>(code)).describe() + " by the injected call";
-    }
-    return fail("it ended otherwise");
-  }
+  if (event == PTRACE_EVENT_EXIT) return on_exit();
   if (event == PTRACE_EVENT_STOP) return on_interrupted();
   if (event != 0 || signal == (SIGTRAP | 0x80)) return 0;
   return on_signal(signal);
 }
 
+// It ends, but nobody can have reaped it yet.
+int Strike::on_exit() {
+  unsigned long code = 0;
+  ::ptrace(PTRACE_GETEVENTMSG, record_.tid, nullptr, &code);
+  const auto end = WaitStatus::from_raw(static_cast<int>(code));
+  if (record_.signal != 0) record_.end = end;
+  Registers registers{};
+  if (fault_.kind == NativeKind::kExit && get_registers(record_.tid, &registers) &&
+      registers.orig_rax == SYS_exit_group && registers.rip == syscall_instruction_ + 2) {
+    record_.seen_ns = now_ns();
+    record_.effect = end.describe() + " by the injected call";
+    record_.end = end;
+  }
+  return fail(record_.seen_ns != 0 ? "" : "it ended otherwise");
+}
+
 int Strike::on_interrupted() {
-  if (deadline_ns_ != INT64_MAX) return 0;  // Not by interrupt().
+  if (deadline_ns_ != INT64_MAX) return 0;   // Not by interrupt().
+  if (record_.signal != 0) return fail("");  // It lives on with its signal.
   Registers registers{};
   if (!get_registers(record_.tid, &registers)) return fail("the thread is gone");
   const std::int64_t now = now_ns();
@@ -426,8 +434,14 @@ int Strike::on_signal(int signal) {
       std::strtoull(status_field(record_.tid, "SigCgt").c_str(), nullptr, 16);
   record_.caught = (caught >> (signal - 1) & 1) != 0;
   record_.effect = signal_name(signal) + " of its own";
-  done_ = true;
-  deadline_ns_ = INT64_MAX;
+  if (record_.caught) {
+    done_ = true;
+    deadline_ns_ = INT64_MAX;
+    return signal;
+  }
+  // Of a process that its parent reaps at once nobody else may see how it ends.
+  ::ptrace(PTRACE_SETOPTIONS, record_.tid, nullptr, kTillItsEnd);
+  deadline_ns_ = now_ns() + kPatienceNs;
   return signal;
 }
 

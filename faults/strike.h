@@ -15,6 +15,7 @@
 #include <string>
 
 #include "faults/tracee.h"
+#include "harness/os/wait_status.h"
 
 namespace crashworthy {
 
@@ -69,8 +70,9 @@ struct StrikeRecord {
   int code = 0;
   int sender = 0;  // As the process sees it.
   std::uint64_t address = 0;
-  bool caught = false;    // The process had a handler for it.
-  bool put_back = false;  // The thread went on as if nothing had been.
+  bool caught = false;            // The process had a handler for it.
+  std::optional<WaitStatus> end;  // Of the process, as the kernel told while it still stood.
+  bool put_back = false;          // The thread went on as if nothing had been.
   std::optional<FlippedBit> bit;
 };
 
@@ -102,6 +104,7 @@ class Strike {
   bool has_bounded_stack();
   int fail(std::string why);
   int on_signal(int signal);
+  int on_exit();
   int on_interrupted();
   bool is_expected(int signal, const siginfo_t& info);
   bool on_page(std::uint64_t address) const;

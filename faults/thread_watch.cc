@@ -2,47 +2,30 @@
 
 #include <unistd.h>
 
-#include <filesystem>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "harness/os/clock.h"
-#include "harness/os/file.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::int64_t kEveryNs = 10'000'000;
 constexpr std::int64_t kLongEnoughNs = 50'000'000;
 constexpr std::int64_t kBusyEnoughNs = 20'000'000;
 
-// The last word of the line of /proc/.../status that begins with `key`; empty when there is none.
-std::string status_word(const std::string& status, const std::string& key) {
-  std::istringstream lines(status);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(key)) return line.substr(line.find_last_of(" \t") + 1);
-  }
-  return {};
+std::uint64_t count_in(pid_t thread, const char* name) {
+  return std::strtoull(status_field(thread, name).c_str(), nullptr, 10);
 }
 
-std::uint64_t number_of(const std::string& word) {
-  std::uint64_t number = 0;
-  std::istringstream(word) >> number;
-  return number;
-}
-
-// The directory in /proc of the thread that its process calls `tid`.
-std::string find_thread(pid_t process, std::int32_t tid) {
-  std::error_code failure;
-  for (const auto& entry :
-       fs::directory_iterator("/proc/" + std::to_string(process) + "/task", failure)) {
-    const auto status = read_file(entry.path() / "status");
-    if (status && status_word(*status, "NSpid:") == std::to_string(tid)) return entry.path();
+// Our number of the thread that its process calls `tid`; 0: there is none.
+pid_t find_thread(pid_t process, std::int32_t tid) {
+  for (const pid_t thread : numbers_in("/proc/" + std::to_string(process) + "/task")) {
+    if (pid_in_own_namespace(thread) == tid) return thread;
   }
-  return {};
+  return 0;
 }
 
 }  // namespace
@@ -53,33 +36,27 @@ ThreadWatch::ThreadWatch(const SubjectView& subject, std::int32_t pid, std::int3
   const auto host_pid = pid_of(process->get());
   if (!host_pid) return;
   process_ = *std::move(process);
-  directory_ = find_thread(*host_pid, tid);
+  pid_ = *host_pid;
+  thread_ = find_thread(pid_, tid);
 }
 
 std::optional<ThreadWatch::Sample> ThreadWatch::take() const {
-  const auto status = read_file(directory_ + "/status");
-  const auto stat = read_file(directory_ + "/stat");
-  if (!status || !stat || has_ended(process_.get())) return std::nullopt;
+  const auto stat = read_stat(pid_, thread_);
   Sample sample;
+  sample.waits = count_in(thread_, "voluntary_ctxt_switches");
+  sample.yields = count_in(thread_, "nonvoluntary_ctxt_switches");
+  if (!stat || has_ended(process_.get())) return std::nullopt;
   sample.time_ns = now_ns();
-  sample.waits = number_of(status_word(*status, "voluntary_ctxt_switches:"));
-  sample.yields = number_of(status_word(*status, "nonvoluntary_ctxt_switches:"));
-  // After the name, which may hold anything: the state, ten numbers, and the two times in ticks.
-  std::istringstream fields(stat->substr(std::min(stat->rfind(')') + 1, stat->size())));
-  std::string ignored;
-  fields >> sample.state;
-  for (int i = 0; i < 10; ++i) fields >> ignored;
-  std::int64_t user = 0, system = 0;
-  if (!(fields >> user >> system)) return std::nullopt;
-  sample.cpu_ns = (user + system) * (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
+  sample.state = stat->state;
+  sample.cpu_ns = stat->cpu_ticks * (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
   return sample;
 }
 
 void ThreadWatch::look() {
-  if (directory_.empty() || (last_ && now_ns() < last_->time_ns + kEveryNs)) return;
+  if (thread_ == 0 || (last_ && now_ns() < last_->time_ns + kEveryNs)) return;
   const auto sample = take();
   if (!sample) {
-    directory_.clear();
+    thread_ = 0;
     return;
   }
   const bool as_before = since_ && sample->waits == since_->waits;
@@ -89,7 +66,7 @@ void ThreadWatch::look() {
 }
 
 std::int64_t ThreadWatch::next_ns() const {
-  if (directory_.empty()) return INT64_MAX;
+  if (thread_ == 0) return INT64_MAX;
   return last_ ? last_->time_ns + kEveryNs : 0;
 }
 

@@ -2,6 +2,8 @@
 // or that it runs and never waits.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -41,7 +43,8 @@ class ThreadWatch {
   std::optional<Sample> take() const;
 
   UniqueFd process_;
-  std::string directory_;
+  pid_t pid_ = 0;
+  pid_t thread_ = 0;             // As we see it; 0: it has ended.
   std::optional<Sample> since_;  // The first since which it has not waited anew.
   std::optional<Sample> last_;
 };

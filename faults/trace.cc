@@ -4,8 +4,10 @@
 //
 // The proof is what the kernel tells about the thread while it is traced (the siginfo of its own
 // signal, the call it stands in, the time it spent), and the wait status of its process.
+#include <fcntl.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "faults/mechanisms.h"
@@ -38,6 +40,8 @@ constexpr std::pair<const char*, NativeKind> kKinds[] = {
     {"native.bitflip", NativeKind::kBitflip},
 };
 constexpr std::int64_t kLastEffectNs = 1'000'000'000;
+// Programs that trace others, who can have one tracer.
+constexpr const char* kTracingPrograms[] = {"strace", "ltrace", "gdb", "lldb", "rr"};
 
 NativeFault native_fault_of(const FaultSpec& fault, std::uint64_t seed) {
   NativeFault native;
@@ -49,6 +53,8 @@ NativeFault native_fault_of(const FaultSpec& fault, std::uint64_t seed) {
   native.seed = seed;
   return native;
 }
+
+UniqueFd duplicate(const UniqueFd& fd) { return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); }
 
 json to_json(const StrikeRecord& record) {
   json object{{"thread", record.tid == record.pid ? json("main") : json(record.tid)},
@@ -100,6 +106,7 @@ class TraceInjection : public Injection {
       skip("this build cannot read symbols (libelf was missing)");
       return {};
     }
+    if (auto possible = refuse_tracers(launch); !possible) return possible;
     launch.before_exec.push_back([this](pid_t pid) -> Result<void> {
       SymbolRule rule;
       rule.symbol = fault_.point;
@@ -171,6 +178,18 @@ class TraceInjection : public Injection {
  private:
   bool counted() const { return fault_.trigger_kind() == TriggerKind::kCounted; }
 
+  Result<void> refuse_tracers(const LaunchPlan& launch) const {
+    if (launch.argv.empty()) return {};
+    const std::string program = std::filesystem::path(launch.argv.front()).filename();
+    for (const char* tracing : kTracingPrograms) {
+      if (program != tracing) continue;
+      return usage_error("'" + fault_.name + "' traces the whole tree, in which '" + program +
+                             "' then can trace nobody",
+                         "give the program itself, without " + program);
+    }
+    return {};
+  }
+
   void give_up(std::string reason) {
     gave_up_ = true;
     skip(std::move(reason));
@@ -226,10 +245,10 @@ class TraceInjection : public Injection {
         Victim victim;
         victim.pid = firing.own_pid;
         victim.host_pid = firing.strike.pid;
-        if (subject != nullptr) {
-          if (auto pidfd = subject->open(firing.own_pid)) victim.pidfd = *std::move(pidfd);
-          victim.worker = subject->workers().by_pid(firing.own_pid);
-        }
+        if (firing.pidfd) victim.pidfd = duplicate(*firing.pidfd);
+        victim.command = firing.command;
+        victim.child = firing.child;
+        if (subject != nullptr) victim.worker = subject->workers().by_pid(firing.own_pid);
         log_step("fired", {{"hit", firing.hit},
                            {"file", firing.file},
                            {"victim", to_json(victim, Role::kAny)},
@@ -254,7 +273,8 @@ class TraceInjection : public Injection {
                              (report.trouble.empty() ? "" : "; " + report.trouble));
       }
       return not_activated("'" + fault_.point + "' was passed " + std::to_string(report.hits) +
-                           " times, hit " + std::to_string(trigger.count->low) + " was to fire");
+                           " times, hit " + std::to_string(trigger.count->low) + " was to fire" +
+                           (report.trouble.empty() ? "" : "; " + report.trouble));
     }
     for (std::size_t i = 0; i < report.firings.size(); ++i) {
       const SymbolFiring& firing = report.firings[i];
@@ -272,8 +292,9 @@ class TraceInjection : public Injection {
 
   Outcome confirm_one(const StrikeRecord& record, std::int32_t pid, int pidfd,
                       const InjectionEvidence& evidence) {
-    std::optional<WaitStatus> status;
-    if (const ObservedEnd* end = evidence.end_of(pid, record.begun_ns)) status = end->status;
+    std::optional<WaitStatus> status = record.end;
+    const ObservedEnd* end = evidence.end_of(pid, record.begun_ns);
+    if (!status && end != nullptr) status = end->status;
     if (!status && pidfd >= 0) status = exit_status_from_kernel(pidfd);
     json proof = to_json(record);
     proof["pid"] = pid;

@@ -24,6 +24,7 @@
 #include "faults/injection_test_util.h"
 #include "faults/tracer.h"
 #include "harness/os/file.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -479,6 +480,41 @@ TEST_F(TraceSymbol, ChildrenAreCountedToo) {
       run(fault("native.abort@trace_test_pass", 1000), {kVictim, "fork", "4", "20"});
   EXPECT_THAT(result["reason"].get<std::string>(), HasSubstr("passed 80 times"));
   EXPECT_TRUE(status_.success()) << status_.describe();
+}
+
+// Nobody but the tracer can see how it ends: its parent has reaped it before anybody looks.
+TEST_F(TraceSymbol, AChildThatItsParentReapsAtOnceIsProved) {
+  for (const auto& [name, signal] :
+       {std::pair{"native.abort", SIGABRT}, {"native.segv", SIGSEGV}}) {
+    const json result =
+        run(fault(std::string(name) + "@trace_test_pass", 30), {kVictim, "fork", "4", "20"});
+    EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
+    EXPECT_EQ(log_.step("evidence")["status"], WaitStatus::from_raw(signal).describe());
+    EXPECT_GT(result["victim"]["child"], 1);
+    EXPECT_EQ(result["victim"]["command"], "trace_test_vict") << "as far as the kernel keeps it";
+    EXPECT_EQ(status_.exit_code(), 1) << "one child went wrong";
+  }
+  const json left = run(R"({"fault": "process.exit_early@trace_test_pass",
+                            "when": {"hit": 30}, "set": {"code": 9}})",
+                        {kVictim, "fork", "4", "20"});
+  EXPECT_EQ(left["outcome"], "confirmed") << left.dump();
+}
+
+TEST_F(TraceSymbol, AnIndirectFunctionIsSaidToBeOne) {
+  for (const std::string& program : {kVictim, kStaticVictim}) {
+    const json result = run(fault("native.abort@strlen", 1), {program, "plain", "3"});
+    EXPECT_EQ(result["outcome"], "not_activated");
+    EXPECT_THAT(result["reason"].get<std::string>(), HasSubstr("indirect function"));
+    EXPECT_TRUE(status_.success());
+  }
+}
+
+TEST_F(TraceSymbol, AProgramThatTracesOthersIsRefused) {
+  launch_.argv = {"/usr/bin/strace", "true"};
+  const FaultSpec spec = fault_of(fault("native.abort@trace_test_pass", 1));
+  const auto armed = Injection::plan({spec, spec.trigger, 1, false, log_.sink()})->arm(launch_);
+  ASSERT_FALSE(armed);
+  EXPECT_THAT(armed.error().hint, HasSubstr("without strace"));
 }
 
 TEST_F(TraceSymbol, SpawnedProgramsAreCountedToo) {

@@ -226,16 +226,4 @@ std::uint64_t find_syscall_instruction(pid_t pid) {
   return 0;
 }
 
-std::string status_field(pid_t tid, const std::string& field) {
-  const auto text = read_file("/proc/" + std::to_string(tid) + "/status");
-  if (!text) return {};
-  std::istringstream lines(*text);
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with(field + ":")) continue;
-    const std::size_t at = line.find_first_not_of(" \t", field.size() + 1);
-    return at == std::string::npos ? std::string() : line.substr(at);
-  }
-  return {};
-}
-
 }  // namespace crashworthy

@@ -79,7 +79,4 @@ std::optional<std::int64_t> inject_call(pid_t tid, std::uint64_t syscall_instruc
 // Where the process has a `syscall` instruction; 0: nowhere.
 std::uint64_t find_syscall_instruction(pid_t pid);
 
-// A field of /proc/PID/task/TID/status ("SigCgt"), without its name; empty when it is gone.
-std::string status_field(pid_t tid, const std::string& field);
-
 }  // namespace crashworthy

@@ -14,6 +14,7 @@
 
 #include "faults/strike.h"
 #include "harness/os/result.h"
+#include "harness/os/unique_fd.h"
 
 namespace crashworthy {
 
@@ -33,6 +34,9 @@ struct SymbolFiring {
   std::int32_t own_pid = 0;  // As the subject sees it.
   std::string file;          // That has the function.
   StrikeRecord strike;
+  std::shared_ptr<const UniqueFd> pidfd;  // Opened while it stood; null: it could not be.
+  std::string command;                    // Its program's name,
+  std::int64_t child = 0;  // and the how-manieth of those that live it is by birth, from 1.
 };
 
 class Tracer {

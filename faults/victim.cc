@@ -4,10 +4,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <set>
 
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 
@@ -59,8 +60,6 @@ std::optional<WorkerState> WorkerTracker::by_pid(std::int32_t pid) const {
 
 namespace {
 
-constexpr std::size_t kStartTimeField = 19;  // Of /proc/PID/stat, after the name.
-
 struct TreeMember {
   pid_t host_pid = 0;
   std::uint64_t born = 0;  // In ticks since the boot.
@@ -70,22 +69,13 @@ struct TreeMember {
 
 // Empty when it has ended.
 std::optional<TreeMember> look_at(pid_t pid) {
-  const std::string directory = "/proc/" + std::to_string(pid);
-  const auto stat = read_file(directory + "/stat");
-  if (!stat) return std::nullopt;
-  const std::size_t open = stat->find('(');
-  const std::size_t close = stat->rfind(')');
-  if (open == std::string::npos || close == std::string::npos) return std::nullopt;
+  const auto stat = read_stat(pid);
+  if (!stat || stat->state == 'Z') return std::nullopt;
   TreeMember member;
   member.host_pid = pid;
-  member.name = stat->substr(open + 1, close - open - 1);
-  std::istringstream fields(stat->substr(close + 1));
-  std::string field;
-  for (std::size_t i = 0; i <= kStartTimeField && fields >> field; ++i) {
-    if (i == 0 && field == "Z") return std::nullopt;
-    if (i == kStartTimeField) member.born = std::strtoull(field.c_str(), nullptr, 10);
-  }
-  auto words = read_file(directory + "/cmdline");
+  member.born = stat->start_time;
+  member.name = stat->name;
+  auto words = read_file("/proc/" + std::to_string(pid) + "/cmdline");
   if (words) {
     std::replace(words->begin(), words->end(), '\0', ' ');
     while (words->ends_with(' ')) words->pop_back();
@@ -112,17 +102,25 @@ std::vector<TreeMember> members_of(const SubjectView& subject) {
 }
 
 std::vector<Victim> any_that_fit(const SubjectView& subject, const VictimRule& rule) {
-  std::vector<Victim> fitting;
+  std::map<pid_t, std::pair<TreeMember, std::int64_t>> chosen;  // With their numbers by birth.
+  std::vector<pid_t> pids;
   std::int64_t number = 0;
-  for (const TreeMember& member : members_of(subject)) {
+  for (TreeMember& member : members_of(subject)) {
     ++number;
     if (rule.child && *rule.child != number) continue;
     if (!rule.command.empty() && !matches(member, rule.command)) continue;
-    auto pidfd = open_pidfd(member.host_pid);
-    const std::int32_t own = pid_in_own_namespace(member.host_pid).value_or(0);
-    if (!pidfd || own == 0) continue;
-    fitting.push_back({own, member.host_pid, std::move(*pidfd), subject.workers().by_pid(own),
-                       member.name, number, 0});
+    const pid_t pid = member.host_pid;
+    pids.push_back(pid);
+    chosen[pid] = {std::move(member), number};
+  }
+  std::vector<Victim> fitting;
+  for (TreeProcessFd& held : open_members(subject, pids)) {
+    const auto& [member, at] = chosen[held.pid];
+    const std::int32_t own = pid_in_own_namespace(held.pid).value_or(0);
+    // Another of the tree may have got the number since it was looked at.
+    if (own == 0 || start_time_of(held.pid) != member.born) continue;
+    fitting.push_back(
+        {own, held.pid, std::move(held.pidfd), subject.workers().by_pid(own), member.name, at, 0});
   }
   return fitting;
 }
@@ -163,6 +161,24 @@ std::uint64_t birth_of(const Victim& victim) {
 }
 
 }  // namespace
+
+std::vector<TreeProcessFd> open_members(const SubjectView& subject,
+                                        const std::vector<pid_t>& pids) {
+  std::vector<TreeProcessFd> held;
+  for (const pid_t pid : pids) {
+    if (auto pidfd = open_pidfd(pid)) held.push_back({pid, *std::move(pidfd)});
+  }
+  const std::vector<pid_t> now = subject.host_pids();
+  const std::set<pid_t> members(now.begin(), now.end());
+  held.erase(std::remove_if(held.begin(), held.end(),
+                            [&](const TreeProcessFd& process) {
+                              // One that has ended may have left its number to a new member.
+                              return !members.contains(process.pid) ||
+                                     has_ended(process.pidfd.get());
+                            }),
+             held.end());
+  return held;
+}
 
 std::vector<Victim> choose_victims(const SubjectView& subject, const VictimRule& rule,
                                    Random& random) {

@@ -78,6 +78,15 @@ class SubjectView {
   virtual Moment moment() const = 0;
 };
 
+// A process of the tree, held by its pidfd.
+struct TreeProcessFd {
+  pid_t pid = 0;  // Ours.
+  UniqueFd pidfd;
+};
+// Those of `pids`, in their order, that are live processes of the subject's tree. A number alone
+// may go to a stranger before it is opened: the tree is looked at once more afterwards.
+std::vector<TreeProcessFd> open_members(const SubjectView& subject, const std::vector<pid_t>& pids);
+
 // A process that was or is to be struck.
 struct Victim {
   std::int32_t pid = 0;  // As the subject sees it; 0 when only the host's pid is known.

@@ -143,6 +143,15 @@ TEST_P(Inject, TheCommandIsWhereTheUserIsAndSeesTheSame) {
       << "out, err and the record that was asked for, nothing else";
 }
 
+TEST_P(Inject, TooFewDescriptorsAreSaidAtTheStart) {
+  const Finished run =
+      shell("ulimit -n 64; $c inject process.kill --when after=1h --out r -- true");
+  EXPECT_EQ(run.exit_code, 64) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("64 open files"));
+  EXPECT_THAT(run.err, HasSubstr("try ulimit -n 256"));
+  EXPECT_FALSE(fs::exists(directory_.path() / "r"));
+}
+
 TEST_P(Inject, ExitCodesAndTheCommandsOwnCode) {
   const Finished run = shell(
       "HOME=$PWD/home; unset XDG_STATE_HOME; export HOME; $c inject "
@@ -202,6 +211,17 @@ TEST_P(Inject, BadCallsGetOneClearErrorAndLeaveNothing) {
       {{"inject", "--faults", "empty.json", "--", "true"}, "list of faults"},
       {{"inject", "--faults", "faults.json", "--", "true"}, "aftr"},
       {{"inject", "process.kill", "--faults", "faults.json", "--", "true"}, "both"},
+      {{"inject", "process.kill", "--seed", "-1", "--", "true"}, "0 to 18446744073709551615"},
+      {{"inject", "process.kill", "--seed", "99999999999999999999", "--", "true"}, "--seed"},
+      {{"inject", "process.kill", "--out", "", "--", "true"}, "--out"},
+      {{"replay", "full", "--out", ""}, "--out"},
+      {{"inject", "process.kill", "--victim", "pick=\"2\"", "--", "true"}, "quotation marks: 2"},
+      {{"inject", "process.hang", "--set", "duration=0s", "--", "true"}, "longer than 0"},
+      {{"inject", "io.short", "--set", "call=openat", "--out", "n", "--", "true"}, "pwritev2"},
+      {{"inject", "resource.disk_full", "--out", "n", "--", "true"}, "set path=DIRECTORY"},
+      {{"inject", "resource.disk_full", "--set", "path=gone", "--out", "n", "--", "true"},
+       "no directory"},
+      {{"inject", "input.empty", "--set", "path=gone*", "--out", "n", "--", "true"}, "gone*"},
       {{"replay", "full"}, "no recorded trial"},
       {{"recover", "full"}, "no history"},
       {{"recover", "nowhere"}, "no history"},
@@ -243,6 +263,33 @@ TEST_P(Inject, AbortsAProgramInsideALibraryThatItLoadsLate) {
   EXPECT_THAT(run.err, HasSubstr("'mogrify' was killed by SIGABRT"));
   const Finished again = crashworthy({"replay", "r", "--out", "again"});
   EXPECT_EQ(again.exit_code, 0) << again.err;
+  // Whom it struck is compared: a planted difference is seen.
+  const auto first = recorded_trial(history("r"));
+  auto other = recorded_trial(history("again"));
+  ASSERT_TRUE(first && other);
+  EXPECT_EQ(differences(*first, *other), std::vector<std::string>());
+  other->results[0]["victims"][0]["command"] = "another";
+  EXPECT_THAT(differences(*first, *other), ::testing::ElementsAre(HasSubstr("1 'another' now")));
+}
+
+TEST_P(Inject, AConfirmationSaysItsProof) {
+  struct Proof {
+    std::vector<std::string> words;
+    const char* says;
+  };
+  for (const Proof& proof : std::vector<Proof>{
+           {{"process.hang", "--set", "duration=100ms"}, "threads_stopped 1"},
+           {{"resource.cpu_steal", "--set", "duration=200ms"}, "each_had_at_least_ms"},
+           {{"process.slow_start", "--set", "delay=50ms"}, "did delayed it"}}) {
+    std::vector<std::string> words{"inject"};
+    words.insert(words.end(), proof.words.begin(), proof.words.end());
+    for (const char* word : {"--out", "", "--", "sleep", "1"}) words.emplace_back(word);
+    words[words.size() - 4] = "r-" + proof.words.front();
+    const Finished run = crashworthy(words);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_THAT(run.err, HasSubstr("confirmed; proof: ")) << run.err;
+    EXPECT_THAT(run.err, HasSubstr(proof.says)) << run.err;
+  }
 }
 
 // ---- When we are stopped ----

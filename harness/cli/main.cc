@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,18 @@ namespace {
 
 constexpr int kUsageExit = 64;
 
+// The library takes "-1" as a very large number, and an empty text as if nothing had been said.
+std::string seed_trouble(const std::string& text) {
+  std::uint64_t seed = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, failure] = std::from_chars(text.data(), end, seed);
+  if (failure == std::errc() && rest == end) return {};
+  return "must be a whole number from 0 to 18446744073709551615, not '" + text + "'";
+}
+std::string directory_trouble(const std::string& text) {
+  return text.empty() ? "is empty: name a directory, or leave the option out" : "";
+}
+
 void add_run(CLI::App& app, RunArguments& arguments) {
   CLI::App* run = app.add_subcommand(
       "run", "Run an experiment: every arm under every fault, and say what it cost");
@@ -27,10 +40,12 @@ void add_run(CLI::App& app, RunArguments& arguments) {
       ->type_name("EXPERIMENT.json");
   run->add_option("--blocks", arguments.blocks, "Blocks to run (each cell once a block)")
       ->check(CLI::Range(1, 10000));
-  run->add_option("--seed", arguments.seed, "Seed of all chance; printed and recorded");
+  run->add_option("--seed", arguments.seed, "Seed of all chance; printed and recorded")
+      ->check(seed_trouble, "");
   run->add_option(
-      "--out", arguments.out,
-      "The run directory, made with its parents (default: results/runs/<experiment>/<UTC time>)");
+         "--out", arguments.out,
+         "The run directory, made with its parents (default: results/runs/<experiment>/<UTC time>)")
+      ->check(directory_trouble, "");
   run->add_flag("--json", arguments.json, "Print summary.json to stdout instead of the table");
   run->add_flag("--quiet", arguments.quiet, "One line of result, no progress");
   run->add_flag("--disarm", arguments.disarm,
@@ -89,10 +104,13 @@ void add_inject(CLI::App& app, InjectArguments& arguments) {
   inject->add_option("--when", arguments.when, "When it strikes, KEY=VALUE (default: after=100ms)")
       ->allow_extra_args(false);
   inject->add_option("--set", arguments.set, "Its settings, KEY=VALUE")->allow_extra_args(false);
-  inject->add_option("--seed", arguments.seed, "Seed of all chance; recorded");
-  inject->add_option("--out", arguments.out,
-                     "Directory of the record, made with its parents (default: below "
-                     "$XDG_STATE_HOME or ~/.local/state, crashworthy/inject/<UTC time>-<fault>)");
+  inject->add_option("--seed", arguments.seed, "Seed of all chance; recorded")
+      ->check(seed_trouble, "");
+  inject
+      ->add_option("--out", arguments.out,
+                   "Directory of the record, made with its parents (default: below "
+                   "$XDG_STATE_HOME or ~/.local/state, crashworthy/inject/<UTC time>-<fault>)")
+      ->check(directory_trouble, "");
   inject->add_option("--timeout", arguments.timeout, "End the command after so long (30s)");
   inject->add_flag("--disarm", arguments.disarm,
                    "Do everything but fire: must come out not_activated");
@@ -105,7 +123,9 @@ void add_inject(CLI::App& app, InjectArguments& arguments) {
       "of its own: it reads from the terminal but has no job control, Ctrl-C ends it with us, "
       "Ctrl-Z\n"
       "does nothing, and started in the background its stdin is empty. `first_output` and\n"
-      "`recovered` are known of programs with a probe only.\n"
+      "`recovered` are known of programs with a probe only. Without root it runs in a user\n"
+      "namespace, and with io.* with NO_NEW_PRIVS: set-user-ID programs (sudo, ping) gain nothing\n"
+      "there. A process has one tracer: under a fault that traces, strace and gdb cannot.\n"
       "Examples:\n"
       "  crashworthy inject process.kill --when after=1s -- ./program --its-option\n"
       "  crashworthy inject process.kill --victim 'command=*worker*' -- ./server\n"
@@ -121,8 +141,10 @@ void add_replay(CLI::App& app, ReplayArguments& arguments) {
       ->type_name("DIR")
       ->required();
   replay->add_option("--trial", arguments.trial, "Which trial of a run directory");
-  replay->add_option("--out", arguments.out,
-                     "Directory of the new record (default: as of inject, crashworthy/replay)");
+  replay
+      ->add_option("--out", arguments.out,
+                   "Directory of the new record (default: as of inject, crashworthy/replay)")
+      ->check(directory_trouble, "");
   replay->add_flag("--json", arguments.json, "Say it as one line of JSON, on stderr");
   replay->add_flag("--quiet", arguments.quiet, "Say nothing");
   replay->footer(
@@ -145,7 +167,8 @@ void add_supervise(CLI::App& app, SuperviseArguments& arguments) {
                         "Append the lifecycle log to this file (default: it goes to stderr)");
   supervise->add_option("--socket", arguments.socket,
                         "Listen here for crashworthy ctl; only for the same user");
-  supervise->add_option("--seed", arguments.seed, "Seed of the back-off's jitter");
+  supervise->add_option("--seed", arguments.seed, "Seed of the back-off's jitter")
+      ->check(seed_trouble, "");
   supervise->add_flag("--quiet", arguments.quiet, "No lifecycle log on stderr");
   supervise->add_flag("--check", arguments.check, "Check the tree file and its programs, only");
   supervise->footer(

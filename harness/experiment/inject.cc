@@ -345,6 +345,7 @@ Result<RecordDirectory> make_record_directory(const fs::path& out, const std::st
 }
 
 Result<InjectResult> inject(const InjectOptions& options) {
+  if (auto enough = check_descriptor_limit(); !enough) return enough.error();
   occupy_standard_descriptors();
   const std::vector<int> inherited = inherited_descriptors();
   auto record = make_record_directory(options.out, "inject", record_name(options.faults));

@@ -1,6 +1,22 @@
 #include "harness/experiment/launch.h"
 
+#include <sys/resource.h>
+
 namespace crashworthy {
+namespace {
+
+constexpr rlim_t kLeastOpenFiles = 128;
+
+}  // namespace
+
+Result<void> check_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kLeastOpenFiles) return {};
+  return usage_error("a process may have " + std::to_string(limit.rlim_cur) +
+                         " open files here (ulimit -n), and it takes " +
+                         std::to_string(kLeastOpenFiles) + " to run a command under faults",
+                     "ulimit -n 256");
+}
 
 LaunchSpec launch_spec(const LaunchPlan& plan) {
   LaunchSpec launch;

@@ -157,11 +157,15 @@ TEST_F(MountFaults, AMappingOfFullSharedMemoryEndsBySigbus) {
   EXPECT_EQ(result["outcome"], "confirmed") << result.dump();
 }
 
-TEST_F(MountFaults, WithoutADirectoryItIsSkipped) {
-  EXPECT_EQ(inject(R"({"fault": "resource.disk_full"})", "true")["outcome"], "skipped");
-  EXPECT_EQ(
-      inject(R"({"fault": "resource.disk_full", "set": {"path": "nowhere"}})", "true")["outcome"],
-      "skipped");
+TEST_F(MountFaults, WithoutADirectoryItIsRefused) {
+  for (const char* text : {R"({"fault": "resource.disk_full"})",
+                           R"({"fault": "resource.disk_full", "set": {"path": "nowhere"}})"}) {
+    const FaultSpec fault = fault_of(text);
+    const auto armed = Injection::plan({fault, fault.trigger, 1, false, log_.sink()})->arm(launch_);
+    ASSERT_FALSE(armed);
+    EXPECT_EQ(armed.error().kind, ErrorKind::kUsage);
+    EXPECT_THAT(armed.error().hint, HasSubstr("set.path"));
+  }
 }
 
 }  // namespace

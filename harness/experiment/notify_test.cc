@@ -185,6 +185,14 @@ TEST_F(Calls, WhatTheProbeWritesDoesNotCount) {
   EXPECT_EQ(evidence()["arguments"][0], STDERR_FILENO);
 }
 
+// The number is given after the injection that counts was armed.
+TEST_F(Calls, NorDoesWhatAFaultPointOfAnotherInjectionWrites) {
+  add(R"({"fault": "io.errno", "set": {"call": "write"}, "when": {"call": 5}})");
+  add(R"({"fault": "native.slow@a.point"})");
+  EXPECT_EQ(run({victim(), "write", std::to_string(kProbeNumber + 2)}), "errors=0,1\n");
+  EXPECT_EQ(result()["outcome"], "confirmed") << result().dump();
+}
+
 TEST_F(Calls, ItRepeats) {
   add(R"({"fault": "io.errno", "set": {"call": "pwrite64"},
           "when": {"call": 10, "repeat": {"times": 5, "every": 20}}})");
@@ -250,6 +258,34 @@ TEST_F(Calls, AShortReadOfAPipeWaitsAsTheReaderWould) {
   EXPECT_EQ(result(1)["outcome"], "not_activated");
 }
 
+// Nobody reads what is written there: a whole write would wait for ever, and we with it.
+TEST_F(Calls, AShortWriteToATerminalWaitsForNobody) {
+  add(R"({"fault": "io.short", "set": {"call": "write", "path": "/dev/pts/*"}})");
+  const std::string script = put("program.py", R"(
+import os
+master, slave = os.openpty()
+count = os.write(slave, b"x" * 100000)
+print(0 < count < 50001)
+)");
+  const std::string output = run({"/usr/bin/env", "python3", script});
+  if (status_.exited() && status_.exit_code() == 127) GTEST_SKIP() << "no python3 here";
+  EXPECT_EQ(output, "True\n");
+  EXPECT_EQ(result()["outcome"], "confirmed") << result().dump();
+}
+
+TEST_F(Calls, AFileThatCouldMakeUsWaitIsLeftAlone) {
+  add(R"({"fault": "io.short", "set": {"call": "read", "path": "anon_inode:*"}})");
+  const std::string script = put("program.py", R"(
+import os
+print(int.from_bytes(os.read(os.eventfd(5), 16), "little"))
+)");
+  const std::string output = run({"/usr/bin/env", "python3", script});
+  if (!status_.success()) GTEST_SKIP() << "no python3 with eventfd here";
+  EXPECT_EQ(output, "5\n");
+  EXPECT_EQ(result()["outcome"], "not_activated");
+  EXPECT_THAT(result()["reason"].get<std::string>(), HasSubstr("EOPNOTSUPP"));
+}
+
 TEST_F(Calls, ACallIsDelayedAndThenMade) {
   add(R"({"fault": "io.delay", "set": {"call": "fsync", "delay": "300ms"}, "when": {"call": 3}})");
   const std::string output = run({victim(), "time", "file"});
@@ -312,12 +348,7 @@ TEST_F(Calls, TheFirstInjectionThatWantsACallDecides) {
   EXPECT_EQ(result(2)["outcome"], "confirmed");
 }
 
-TEST_F(Calls, WhatCannotBeDoneIsSkippedOrRefused) {
-  add(R"({"fault": "io.short", "set": {"call": "openat"}})");
-  add(R"({"fault": "io.errno", "set": {"call": "getrandom", "path": "*"}})");
-  run({"true"});
-  EXPECT_EQ(result(0)["outcome"], "skipped");
-  EXPECT_EQ(result(1)["outcome"], "skipped");
+TEST_F(Calls, WhatCannotBeDoneIsRefused) {
   const auto wrong =
       parse_fault(json::parse(R"({"fault": "io.errno", "set": {"call": "pwrite"}})"), "/faults/0");
   ASSERT_FALSE(wrong);

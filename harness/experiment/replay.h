@@ -24,8 +24,8 @@ struct RecordedTrial {
 Result<RecordedTrial> recorded_trial(const TrialHistory& history);
 
 // In what `again` differs from `first`: triggers, outcomes, victims (by role, place and life of a
-// worker, else by number and program in the tree; of faults that the victim fires itself by role
-// and life) and order. Empty: in nothing.
+// worker, else by number and program in the tree; of workers who fire it themselves by role and
+// life) and order. Empty: in nothing.
 std::vector<std::string> differences(const RecordedTrial& first, const RecordedTrial& again);
 
 struct ReplayOptions {

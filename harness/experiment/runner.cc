@@ -11,6 +11,7 @@
 #include "harness/experiment/clock_check.h"
 #include "harness/experiment/conditions.h"
 #include "harness/experiment/interrupts.h"
+#include "harness/experiment/launch.h"
 #include "harness/experiment/needs.h"
 #include "harness/experiment/plan.h"
 #include "harness/experiment/progress.h"
@@ -347,6 +348,7 @@ class Runner {
 
 Result<RunResult> run_experiment(const Experiment& experiment, const std::string& text,
                                  const RunOptions& options) {
+  if (auto enough = check_descriptor_limit(); !enough) return enough.error();
   return Runner(experiment, text, options).run();
 }
 

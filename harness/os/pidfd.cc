@@ -10,11 +10,10 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <filesystem>
-#include <sstream>
 
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -50,28 +49,16 @@ Result<pid_t> pid_of(int pidfd) {
 }
 
 std::optional<pid_t> pid_in_own_namespace(pid_t pid) {
-  auto status = read_file("/proc/" + std::to_string(pid) + "/status");
-  if (!status) return std::nullopt;
-  const std::size_t at = status->find("\nNSpid:");
-  if (at == std::string::npos) return pid;  // A kernel without pid namespaces.
-  const std::size_t end = status->find('\n', at + 1);
-  const std::size_t last = status->find_last_of(" \t", end);
-  return std::atoi(status->c_str() + last + 1);
+  const std::string pids = status_field(pid, "NSpid");
+  if (!pids.empty()) return std::atoi(pids.c_str() + pids.find_last_of(" \t") + 1);
+  if (!read_stat(pid)) return std::nullopt;
+  return pid;  // A kernel without pid namespaces.
 }
 
 std::optional<std::uint64_t> start_time_of(pid_t pid) {
-  constexpr int kStartField = 19;  // Of /proc/PID/stat, counted from the state, which comes first.
-  const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
-  if (!stat) return std::nullopt;
-  const std::size_t name_end = stat->rfind(')');  // A name may hold anything.
-  if (name_end == std::string::npos) return std::nullopt;
-  std::istringstream fields(stat->substr(name_end + 1));
-  std::string field;
-  for (int i = 0; fields >> field; ++i) {
-    if (i == 0 && (field == "Z" || field == "X")) return std::nullopt;
-    if (i == kStartField) return std::strtoull(field.c_str(), nullptr, 10);
-  }
-  return std::nullopt;
+  const auto stat = read_stat(pid);
+  if (!stat || stat->state == 'Z' || stat->state == 'X') return std::nullopt;
+  return stat->start_time;
 }
 
 Result<void> send_signal(int pidfd, int signal) {
@@ -112,25 +99,9 @@ std::optional<WaitStatus> exit_status_from_kernel(int pidfd) {
   return WaitStatus::from_raw(info.exit_code);
 }
 
-namespace {
-
-bool all_tasks_stopped(pid_t pid) {
-  std::error_code failure;
-  for (const auto& task :
-       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", failure)) {
-    auto stat = read_file(task.path() / "stat");
-    if (!stat) continue;  // The task has ended meanwhile.
-    const std::size_t name_end = stat->rfind(')');
-    if (name_end == std::string::npos || stat->compare(name_end, 4, ") T ") != 0) return false;
-  }
-  return !failure;
-}
-
-}  // namespace
-
 bool wait_until_stopped(pid_t pid, int timeout_ms) {
   const std::int64_t deadline = now_ns() + std::int64_t{timeout_ms} * 1'000'000;
-  while (!all_tasks_stopped(pid)) {
+  while (!is_stopped_by_signal(pid)) {
     if (now_ns() > deadline) return false;
     ::sched_yield();  // The kernel has no event for "stopped" to anyone but the parent.
   }

@@ -20,6 +20,7 @@
 
 #include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 #include "harness/process/init.h"
 #include "harness/process/init_reaper.h"
 #include "harness/process/message.h"

@@ -14,6 +14,7 @@
 
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 
 namespace crashworthy {
 namespace {
@@ -45,18 +46,6 @@ std::vector<pid_t> numbers_after(const std::string& text, std::string_view key) 
   return read_numbers(std::string_view(text).substr(at + key.size()));
 }
 
-std::vector<pid_t> numeric_entries(const std::string& directory) {
-  std::vector<pid_t> entries;
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(directory.c_str()), ::closedir);
-  if (!stream) return entries;
-  while (const dirent* entry = ::readdir(stream.get())) {
-    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9') {
-      entries.push_back(std::atoi(entry->d_name));
-    }
-  }
-  return entries;
-}
-
 // /proc/PID/task/TID/children needs CONFIG_PROC_CHILDREN.
 bool kernel_lists_children() {
   static const bool lists = ::access("/proc/thread-self/children", R_OK) == 0;
@@ -66,7 +55,7 @@ bool kernel_lists_children() {
 std::vector<pid_t> listed_children(pid_t pid) {
   std::vector<pid_t> children;
   const std::string tasks = proc_path(pid, "task");
-  for (const pid_t task : numeric_entries(tasks)) {
+  for (const pid_t task : numbers_in(tasks)) {
     const auto text = read_file(tasks + "/" + std::to_string(task) + "/children");
     if (!text) continue;
     for (const pid_t child : read_numbers(*text)) children.push_back(child);
@@ -78,7 +67,7 @@ using Children = std::unordered_multimap<pid_t, pid_t>;
 
 Children children_of_everybody() {
   Children children;
-  for (const pid_t pid : numeric_entries("/proc")) {
+  for (const pid_t pid : numbers_in("/proc")) {
     if (const auto state = read_process_state(pid)) children.emplace(state->parent, pid);
   }
   return children;
@@ -92,26 +81,14 @@ std::vector<pid_t> children_of(pid_t pid, const Children& everybody) {
   return children;
 }
 
-// The state in the text of a stat file; NUL when it has none. The name before it, in parentheses,
-// may hold anything, more parentheses too.
-char state_in(const std::string& text) {
-  const std::size_t name_end = text.rfind(')');
-  return name_end == std::string::npos || name_end + 2 >= text.size() ? '\0' : text[name_end + 2];
-}
-
 }  // namespace
 
 std::optional<ProcessState> read_process_state(pid_t pid) {
-  const auto text = read_file(proc_path(pid, "stat"));
-  if (!text) return std::nullopt;
-  const char state = state_in(*text);
-  if (state == '\0') return std::nullopt;
-  const auto numbers = read_numbers(std::string_view(*text).substr(text->rfind(')') + 3));
-  constexpr std::size_t kThreads = 16;  // num_threads, counted from ppid.
-  if (numbers.size() <= kThreads) return std::nullopt;
+  const auto stat = read_stat(pid);
+  if (!stat) return std::nullopt;
   // A leader that has ended stays a zombie while other threads of it run.
-  const bool ended = state == 'X' || (state == 'Z' && numbers[kThreads] <= 1);
-  return ProcessState{numbers[0], !ended};
+  const bool ended = stat->state == 'X' || (stat->state == 'Z' && stat->threads <= 1);
+  return ProcessState{stat->parent, !ended};
 }
 
 std::vector<TreeProcess> descendants_of(pid_t root) {
@@ -140,17 +117,6 @@ std::optional<pid_t> pid_of_pidfd(int pidfd) {
   const auto numbers = numbers_after(*text, "\nPid:");
   if (numbers.empty() || numbers[0] <= 0) return std::nullopt;
   return numbers[0];
-}
-
-std::string thread_states(pid_t pid) {
-  std::string states;
-  const std::string tasks = proc_path(pid, "task");
-  for (const pid_t task : numeric_entries(tasks)) {
-    const auto text = read_file(tasks + "/" + std::to_string(task) + "/stat");
-    const char state = text ? state_in(*text) : 'X';  // Gone: it has ended meanwhile.
-    if (state != 'Z' && state != 'X') states += state;
-  }
-  return states;
 }
 
 bool all_threads_stopped(pid_t pid) {

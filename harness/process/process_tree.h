@@ -35,9 +35,7 @@ std::vector<pid_t> namespace_pids(pid_t pid);
 // The pid, as we see it, behind a pidfd; empty when the process was reaped or is not in sight.
 std::optional<pid_t> pid_of_pidfd(int pidfd);
 
-// The states of those threads of `pid` that have not ended, a letter each as in /proc/PID/stat.
-std::string thread_states(pid_t pid);
-// True when all of them are stopped, by a signal or a tracer.
+// True when all threads of `pid` that have not ended are stopped, by a signal or a tracer.
 bool all_threads_stopped(pid_t pid);
 
 // Sends `signals`, in order, to a process found below `root`, never to a stranger that took over
