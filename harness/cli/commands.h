@@ -27,6 +27,7 @@ struct RunArguments {
   std::vector<std::string> items;  // Globs
   std::optional<int> workers;
   std::string output_name, item_deadline, protocol, heartbeat;
+  std::vector<std::string> service;  // KEY=VALUE
 };
 
 struct InjectArguments {

@@ -6,19 +6,16 @@
 #include <tuple>
 
 namespace crashworthy {
-namespace {
 
 using nlohmann::json;
 
-// "KEY=VALUE" words into an object; values that are JSON (numbers, true, [1, 5]) are taken as such,
-// others as strings.
-Result<json> key_values(const std::vector<std::string>& words, const char* option) {
+Result<json> key_values(const std::vector<std::string>& words, const char* option,
+                        const char* hint) {
   json object = json::object();
   for (const std::string& word : words) {
     const std::size_t at = word.find('=');
     if (at == std::string::npos || at == 0) {
-      return usage_error(fmt::format("{} '{}' is not KEY=VALUE", option, word),
-                         "see: crashworthy faults NAME");
+      return usage_error(fmt::format("{} '{}' is not KEY=VALUE", option, word), hint);
     }
     const std::string key = word.substr(0, at);
     const std::string value = word.substr(at + 1);
@@ -37,8 +34,6 @@ Result<json> key_values(const std::vector<std::string>& words, const char* optio
   return object;
 }
 
-}  // namespace
-
 Result<json> fault_document(const std::string& fault, const std::vector<std::string>& victim,
                             const std::vector<std::string>& when,
                             const std::vector<std::string>& set) {
@@ -47,7 +42,7 @@ Result<json> fault_document(const std::string& fault, const std::vector<std::str
       {"victim", "--victim", &victim}, {"when", "--when", &when}, {"set", "--set", &set}};
   for (const auto& [key, option, words] : parts) {
     if (words->empty()) continue;
-    auto object = key_values(*words, option);
+    auto object = key_values(*words, option, "see: crashworthy faults NAME");
     if (!object) return object.error();
     document[key] = *object;
   }

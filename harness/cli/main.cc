@@ -79,6 +79,10 @@ void add_run(CLI::App& app, RunArguments& arguments) {
                   "lines: the command is a worker that is told its items on stdin");
   run->add_option("--heartbeat", arguments.heartbeat,
                   "Supervised workers: one that is silent so long at an item is replaced");
+  run->add_option("--service", arguments.service,
+                  "The command is a service, and never ends: KEY=VALUE of its requests, such as "
+                  "ready=URL, targets=/a,/b, rate=20, requests=200")
+      ->allow_extra_args(false);
   run->footer(
       "Examples:\n"
       "  crashworthy run benchmarks/experiments/tiles.json\n"

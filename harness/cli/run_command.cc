@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "harness/cli/commands.h"
 #include "harness/cli/fault_words.h"
@@ -31,6 +32,18 @@ bool has_item_options(const RunArguments& arguments) {
                                           [](const auto& field) { return !field.second->empty(); });
 }
 
+// The field `service` that --service KEY=VALUE stands for.
+Result<json> service_document(const std::vector<std::string>& words) {
+  auto service = key_values(words, "--service", "such as --service ready=http://127.0.0.1:8000/");
+  if (!service || !service->contains("targets") || !(*service)["targets"].is_string())
+    return service;
+  std::istringstream targets((*service)["targets"].get<std::string>());
+  json list = json::array();
+  for (std::string target; std::getline(targets, target, ',');) list.push_back(target);
+  (*service)["targets"] = list;
+  return service;
+}
+
 // The experiment that --fault, --supervise and a command stand for, as a file would say it.
 Result<json> command_document(const RunArguments& arguments) {
   json faults = json::array();
@@ -49,6 +62,11 @@ Result<json> command_document(const RunArguments& arguments) {
   if (!arguments.items.empty()) subject["items"] = arguments.items;
   for (const auto& [key, text] : item_fields(arguments)) {
     if (!text->empty()) subject[key] = *text;
+  }
+  if (!arguments.service.empty()) {
+    auto service = service_document(arguments.service);
+    if (!service) return service.error();
+    subject["service"] = *service;
   }
   json arms = json::array({{{"name", "bare"}}});
   if (arguments.supervise && arguments.items.empty()) {
@@ -94,7 +112,8 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
 Result<ExperimentFile> from_file(const RunArguments& arguments) {
   const bool command_options = !arguments.victim.empty() || !arguments.when.empty() ||
                                !arguments.set.empty() || !arguments.inputs.empty() ||
-                               !arguments.outputs.empty() || has_item_options(arguments);
+                               !arguments.outputs.empty() || !arguments.service.empty() ||
+                               has_item_options(arguments);
   if (arguments.words.size() != 1) {
     return usage_error(
         arguments.words.empty() ? "no experiment file" : "more than one experiment file",
@@ -102,9 +121,8 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   }
   if (command_options) {
     return usage_error(
-        "--supervise, --victim, --when, --set, --inputs, --outputs and the options of --items "
-        "belong "
-        "to --fault or --items and a command",
+        "--supervise, --victim, --when, --set, --inputs, --outputs, --service and the options of "
+        "--items belong to --fault, --items or --service and a command",
         "write them into the experiment file, or give --fault NAME");
   }
   return read_experiment_file(arguments.words[0]);
@@ -128,7 +146,8 @@ void print_result(const RunArguments& arguments, const RunResult& result) {
 }  // namespace
 
 int run_command(const RunArguments& arguments) {
-  const bool command = !arguments.fault.empty() || arguments.supervise || !arguments.items.empty();
+  const bool command = !arguments.fault.empty() || arguments.supervise ||
+                       !arguments.items.empty() || !arguments.service.empty();
   auto file = command ? from_command(arguments) : from_file(arguments);
   if (!file) return fail(file.error());
   RunOptions options;

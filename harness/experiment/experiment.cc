@@ -6,6 +6,7 @@
 #include <set>
 
 #include "harness/experiment/item_command.h"
+#include "harness/experiment/service_command.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/json_fields.h"
@@ -217,7 +218,7 @@ Result<void> read_command(const json& object, const std::string& pointer, Subjec
   if (auto e = failed(
           require_object(object, pointer,
                          {"command", "inputs", "outputs", "environment", "directory", "needs",
-                          "items", "output", "protocol", "item_deadline", "heartbeat"})))
+                          "items", "output", "protocol", "item_deadline", "heartbeat", "service"})))
     return *e;
   if (auto e = failed(assign(subject.command, read_command_words(object, pointer)))) return *e;
   for (const auto& [key, target] :
@@ -238,6 +239,14 @@ Result<void> read_command(const json& object, const std::string& pointer, Subjec
     }
   }
   if (auto e = failed(read_item_fields(object, pointer, subject))) return *e;
+  if (object.contains("service")) {
+    if (subject.by_items())
+      return field_error(pointer + "/service", "a service has requests, and no 'items'",
+                         "leave one of them out");
+    auto service = read_service(object["service"], pointer + "/service");
+    if (!service) return service.error();
+    subject.service = *std::move(service);
+  }
   if (object.contains("directory")) {
     auto text = read_string(object, pointer, "directory", "");
     if (!text) return text.error();

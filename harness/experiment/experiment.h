@@ -61,6 +61,18 @@ struct InputSpec {
   int limit = 0;  // At most so many images, in order; 0: all.
 };
 
+// A subject that never ends by itself, and the requests that it is sent.
+struct ServiceSpec {
+  std::string ready;                 // A URL that answers with success once it is ready.
+  std::vector<std::string> targets;  // Paths, asked for in turn.
+  int requests = 100;
+  double rate = 10;  // Requests a second, however the answers come.
+  std::string request_timeout = "5s";
+  std::string ready_timeout = "30s";
+  std::string end = "TERM";  // The signal that ends it; SIGKILL after `grace`.
+  std::string grace = "5s";
+};
+
 struct SubjectSpec {
   std::string pipeline;  // "tiles" or "canary"; empty for a command.
   // tiles
@@ -89,6 +101,7 @@ struct SubjectSpec {
   bool lines = false;                      // Long-lived workers that speak lines.
   std::string item_deadline = "30s";       // Of one execution, in a supervised arm; "0s": none.
   std::string heartbeat = "0s";
+  std::optional<ServiceSpec> service;  // command
   bool by_items() const { return !items.empty(); }
 };
 

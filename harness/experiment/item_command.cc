@@ -6,6 +6,7 @@
 #include <set>
 
 #include "harness/experiment/environment.h"
+#include "harness/experiment/service_command.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/json_fields.h"
@@ -150,6 +151,7 @@ Result<void> check_item_arm(const json& object, const std::string& pointer, cons
 
 std::vector<std::string> output_patterns(const SubjectSpec& subject) {
   std::vector<std::string> patterns = subject.outputs;
+  if (subject.service) patterns.emplace_back(kAnswers);
   if (subject.items.empty()) return patterns;
   std::string pattern = replace_marks(subject.output_name, [](const std::string&) { return "*"; });
   if (std::find(patterns.begin(), patterns.end(), pattern) == patterns.end())

@@ -11,6 +11,7 @@
 
 #include "harness/experiment/environment.h"
 #include "harness/experiment/item_command.h"
+#include "harness/experiment/service_command.h"
 #include "harness/os/file.h"
 #include "harness/process/launcher.h"
 
@@ -169,6 +170,12 @@ Result<void> prepare_command(PreparedSubject& prepared, const fs::path& work) {
   auto inputs = expand_globs(prepared.spec.inputs, prepared.spec.directory);
   if (!inputs) return inputs.error();
   prepared.input_files = *std::move(inputs);
+  if (prepared.spec.service) {
+    auto client = find_helper("crashworthy-visit");
+    if (!client) return client.error();
+    prepared.dispatcher = *client;
+    return prepare_requests(prepared, work);
+  }
   if (!prepared.spec.by_items()) return {};
   auto items = expand_globs(prepared.spec.items, prepared.spec.directory);
   if (!items) return items.error();
@@ -318,6 +325,10 @@ Result<TrialSetup> set_up_trial(const PreparedSubject& subject, const ArmSpec& a
         setup.argv = item_arguments(subject, arm);
         setup.complete_codes = {0, 1};  // As of tiles.
       }
+      if (subject.spec.service) {
+        setup.client = visit_arguments(subject);
+        setup.complete_codes = {0, 1};
+      }
       const std::vector<std::string> words = command_words(subject.spec, arm);
       setup.argv.insert(setup.argv.end(), words.begin(), words.end());
       setup.patterns = patterns;
@@ -349,7 +360,7 @@ Result<void> put_under_restart(const ArmSpec& arm, const fs::path& scratch,
   setup.events = scratch / "supervision.jsonl";
   setup.argv = {program->string(), "supervise",           "--quiet",
                 "--events",        setup.events.string(), file.string()};
-  setup.complete_codes = {0};
+  if (setup.client.empty()) setup.complete_codes = {0};
   return write_file_atomically(
       file, tree.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }

@@ -16,7 +16,7 @@ namespace crashworthy {
 struct PreparedSubject {
   SubjectSpec spec;
   std::filesystem::path program;     // Of a pipeline of ours.
-  std::filesystem::path dispatcher;  // Of a command by items: who runs it.
+  std::filesystem::path dispatcher;  // Of a command by items, or a service: who runs it.
   std::vector<std::string>
       input_files;  // tiles: absolute paths, one an item. Commands: relative paths to copy.
   std::vector<std::string> item_files;  // Commands by items: those of them that are items.
@@ -33,6 +33,8 @@ Result<PreparedSubject> prepare_subject(const SubjectSpec& spec, const std::file
 // What a trial starts and where its outputs are.
 struct TrialSetup {
   std::vector<std::string> argv;
+  // What stands before the command, and is never restarted with it: the client of a service.
+  std::vector<std::string> client;
   std::vector<std::string> environment;
   std::filesystem::path directory;  // Working directory.
   std::filesystem::path output_root;

@@ -185,6 +185,7 @@ class Trial : private InjectedSubject {
          {"disarmed", spec_.disarmed},
          {"items", golden_ == nullptr ? 0 : golden_->items.size()},
          {"deliverable", golden_ == nullptr ? 0 : golden_->deliverable()},
+         {"client", setup_.client},
          {"command", setup_.argv},
          {"environment", setup_.environment},
          {"longest_golden_gap_ns",
@@ -207,7 +208,8 @@ class Trial : private InjectedSubject {
         return put;
     }
     LaunchSpec launch = launch_spec(plan_);
-    launch.argv = setup_.argv;
+    launch.argv = setup_.client;
+    launch.argv.insert(launch.argv.end(), setup_.argv.begin(), setup_.argv.end());
     if (auto launched = InjectedSubject::launch(launch); !launched) return launched;
     outcome_.containment = containment_;
     log({{"type", "observer"},
@@ -451,12 +453,17 @@ class Trial : private InjectedSubject {
   bool supervised() const override {
     return spec_.arm->supervision == Supervision::kSupervised || restarts();
   }
+  // client of a service -> supervise -> the two processes of the command's shim -> the command.
   std::int32_t main_pid() const override {
-    if (!restarts()) return main_pid_;
-    // supervise -> the two processes of the command's shim -> the command.
+    return pid_at_depth((serves() ? 1 : 0) + (restarts() ? kCommandDepth : 0));
+  }
+  std::int32_t supervisor_pid() const override { return pid_at_depth(serves() ? 1 : 0); }
+  bool serves() const { return prepared_.spec.service.has_value(); }
+  std::int32_t pid_at_depth(int depth) const {
+    if (depth == 0) return main_pid_;
     const std::vector<TreeProcess> processes = descendants_of(subject_->main_pid());
     std::vector<TreeProcess> level{{subject_->main_pid(), 0}};
-    for (int depth = 0; depth < kCommandDepth && !level.empty(); ++depth) {
+    for (int i = 0; i < depth && !level.empty(); ++i) {
       level = children_among(processes, level[0].pid);
     }
     if (level.empty()) return 0;
@@ -473,8 +480,9 @@ class Trial : private InjectedSubject {
   Moment moment() const override {
     Moment moment = InjectedSubject::moment();
     // A command that has no probe tells nothing of the kind.
-    const bool tells = !prepared_.spec.pipeline.empty() || prepared_.spec.by_items();
+    const bool tells = !prepared_.spec.pipeline.empty() || prepared_.spec.by_items() || serves();
     if (!tells && ready_ns_ == 0) moment.ready_ns = launched_ns_;
+    if (serves() && !records_.empty()) moment.ready_ns = records_.front().time_ns;
     return moment;
   }
 

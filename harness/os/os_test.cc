@@ -15,6 +15,7 @@
 #include "harness/os/clock.h"
 #include "harness/os/crc32c.h"
 #include "harness/os/file.h"
+#include "harness/os/local_url.h"
 #include "harness/os/pidfd.h"
 #include "harness/os/random.h"
 #include "harness/os/scheduling.h"
@@ -168,6 +169,19 @@ TEST(Scheduling, AShortTimeSliceIsAskedForAndGivenBack) {
       EXPECT_FALSE(request_time_slice(kShortestTimeSlice));
     }
   }).join();
+}
+
+TEST(LocalUrls, AreOfThisMachineAlone) {
+  const auto url = parse_local_url("http://localhost:80/a?b=1");
+  ASSERT_TRUE(url);
+  EXPECT_EQ(url->host, "127.0.0.1");
+  EXPECT_EQ(url->target, "/a?b=1");
+  EXPECT_EQ(parse_local_url("http://[::1]:8080")->target, "/");
+  for (const char* bad : {"https://127.0.0.1:1/", "http://127.0.0.1/", "http://127.0.0.1:0/",
+                          "http://127.0.0.1:66000/", "http://example.org:80/", "http://:80/", "",
+                          "http://127.0.0.1:80x/", "http://127.0.0.1:80/a b"}) {
+    EXPECT_FALSE(parse_local_url(bad)) << bad;
+  }
 }
 
 }  // namespace
