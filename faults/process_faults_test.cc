@@ -349,12 +349,6 @@ TEST_F(StartFaults, AStartThatNeverComesOrCannotBeIsNotConfirmed) {
   EXPECT_EQ(finish(evidence)["outcome"], "indeterminate");
 }
 
-TEST_F(StartFaults, AnExitCodeIsAByte) {
-  const FaultSpec fault = fault_of(R"({"fault": "process.fail_start", "set": {"code": 256}})");
-  auto injection = Injection::plan({fault, fault.trigger, 1, false, log_.sink()});
-  EXPECT_FALSE(injection->arm(launch_));
-}
-
 // ---- Whatever it is: disarmed, or nobody there ----
 
 const std::vector<std::string>& moment_faults() {

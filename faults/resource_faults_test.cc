@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <fstream>
+
 #include "faults/control_group.h"
 #include "faults/injection.h"
 #include "faults/program_test_util.h"

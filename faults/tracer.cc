@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
@@ -46,7 +47,8 @@ Error explain_refusal(pid_t tid, int number) {
   const std::string tracer = status_field(tid, "TracerPid");
   if (!tracer.empty() && tracer != "0") {
     return Error{ErrorKind::kMissing, number,
-                 "the victim is traced by process " + tracer + " already",
+                 "the victim is traced by process " + tracer + " already ('" +
+                     status_field(std::atoi(tracer.c_str()), "Name") + "')",
                  "one process can have one tracer: a debugger, strace, or another fault"};
   }
   const auto yama = read_file("/proc/sys/kernel/yama/ptrace_scope");

@@ -172,9 +172,9 @@ Result<json> compare(const std::string& title, Workload& workload, int rounds, s
   return report(title, *all, 0, print);
 }
 
-Result<json> run_mogrify(int rounds, std::uint64_t seed, bool print) {
+Result<json> run_mogrify(std::size_t count, int rounds, std::uint64_t seed, bool print) {
   if (!is_there("mogrify")) return missing("there is no mogrify: install the package imagemagick");
-  auto inputs = photographs(12);
+  auto inputs = photographs(count);
   if (!inputs) return inputs.error();
   std::vector<std::string> argv{"mogrify", "-path", "out", "-format", "png", "-resize", "50%"};
   for (const fs::path& input : *inputs) argv.push_back("in/" + input.filename().string());
@@ -183,10 +183,10 @@ Result<json> run_mogrify(int rounds, std::uint64_t seed, bool print) {
                  print);
 }
 
-Result<json> run_tiles(int rounds, std::uint64_t seed, bool print) {
+Result<json> run_tiles(std::size_t count, int rounds, std::uint64_t seed, bool print) {
   auto program = find_helper("tiles");
   if (!program) return program.error();
-  auto inputs = photographs(12);
+  auto inputs = photographs(count);
   if (!inputs) return inputs.error();
   std::vector<std::string> argv{program->string(), "--output", "out"};
   for (const fs::path& input : *inputs) argv.push_back("in/" + input.filename().string());
@@ -196,10 +196,10 @@ Result<json> run_tiles(int rounds, std::uint64_t seed, bool print) {
 }
 
 // What cannot be measured here is said and left out; 77 when that is all.
-int run(int rounds, std::uint64_t seed, bool as_json) {
+int run(std::size_t count, int rounds, std::uint64_t seed, bool as_json) {
   json results = json::array();
   for (const auto& measure : {run_mogrify, run_tiles}) {
-    auto lines = measure(rounds, seed, !as_json);
+    auto lines = measure(count, rounds, seed, !as_json);
     if (!lines) {
       std::fprintf(stderr, "observer-benchmark: %s: %s\n",
                    lines.error().kind == ErrorKind::kMissing ? "skipped" : "error",
@@ -219,9 +219,11 @@ int run(int rounds, std::uint64_t seed, bool as_json) {
 int main(int argc, char** argv) {
   CLI::App app("The cost of observing outputs and processes, in turns with a run without.");
   int rounds = 20;
+  std::size_t count = 12;
   std::uint64_t seed = 1;
   bool json = false;
   app.add_option("--pairs", rounds, "Rounds that count")->check(CLI::Range(6, 2000));
+  app.add_option("--photographs", count, "So many of them a run")->check(CLI::Range(1, 100));
   app.add_option("--seed", seed, "Of the order within the rounds");
   app.add_flag("--json", json, "Print JSON");
   app.footer("Exit codes: 0 measured, 5 it could not be, 64 wrong usage, 77 not on this machine.");
@@ -230,5 +232,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 64;
   }
-  return crashworthy::benchmark::run(rounds, seed, json);
+  return crashworthy::benchmark::run(count, rounds, seed, json);
 }

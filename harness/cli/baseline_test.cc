@@ -155,6 +155,36 @@ TEST_F(Baseline, RenumberedOutputsAreMisplacedAndOneIsNot) {
   EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
 }
 
+// The same by a real program: after one write that fails, ffmpeg goes on with the next frame under
+// the name of the one that it dropped, for as long as it lives.
+TEST_F(Baseline, AFrameThatFfmpegDropsMisplacesTheLaterOnes) {
+  if (!fs::exists("/usr/bin/ffmpeg")) GTEST_SKIP() << "needs ffmpeg";
+  std::vector<std::optional<uid_t>> users{std::nullopt};
+  if (::getuid() == 0) users.emplace_back(kNobody);
+  for (const auto& user : users) {
+    fs::remove_all(directory_.path() / "r");
+    const Finished run = crashworthy(
+        {"run",         "--quiet",    "--blocks",  "1",
+         "--out",       "r",          "--outputs", "out/*",
+         "--fault",     "io.errno",   "--set",     "call=write",
+         "--set",       "path=*.png", "--when",    "call=12",
+         "--",          "ffmpeg",     "-v",        "error",
+         "-f",          "lavfi",      "-i",        "testsrc=size=320x240:rate=10:duration=3",
+         "out/%03d.png"},
+        user);
+    EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+    const json cells = read("summary.json")["cells"];
+    EXPECT_EQ(cells[0]["items"]["ok"], 30);
+    ASSERT_EQ(cells[1]["confirmed"], 1) << cells[1];
+    EXPECT_EQ(cells[1]["items"]["corrupt"], 1) << cells[1];
+    EXPECT_GE(cells[1]["items"]["misplaced"], 1) << cells[1];
+    const std::string trial = history("0001", "trial")[0]["fault"] == "none" ? "0002" : "0001";
+    ASSERT_EQ(history(trial, "bad_output").size(), 1u);
+    EXPECT_THAT(history(trial, "bad_output")[0]["difference"].get<std::string>(),
+                HasSubstr("it has the content of 'out/"));
+  }
+}
+
 // A real program that nobody here wrote.
 class Mogrify : public Baseline, public ::testing::WithParamInterface<bool> {
  protected:

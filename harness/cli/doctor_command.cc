@@ -39,8 +39,8 @@ struct Report {
 
 Report look() {
   Report report{containment_levels(), fault_mechanisms(), {}};
-  for (const char* helper :
-       {"crashworthy-init", "crashworthy-content", "tiles", "tiles-generate", "canary"}) {
+  for (const char* helper : {"crashworthy-init", "crashworthy-content", "crashworthy-each", "tiles",
+                             "tiles-generate", "canary"}) {
     auto path = find_helper(helper);
     report.programs.push_back({std::string("program ") + helper, path.ok(),
                                path.ok() ? path->string() : path.error().message});

@@ -148,7 +148,7 @@ TEST_P(Inject, TooFewDescriptorsAreSaidAtTheStart) {
       shell("ulimit -n 64; $c inject process.kill --when after=1h --out r -- true");
   EXPECT_EQ(run.exit_code, 64) << run.err;
   EXPECT_THAT(run.err, HasSubstr("64 open files"));
-  EXPECT_THAT(run.err, HasSubstr("try ulimit -n 256"));
+  EXPECT_THAT(run.err, HasSubstr("raise it first: ulimit -n 256"));
   EXPECT_FALSE(fs::exists(directory_.path() / "r"));
 }
 

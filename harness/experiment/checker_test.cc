@@ -268,6 +268,33 @@ TEST_F(Outputs, TextThatStopsEarlyIsTorn) {
   EXPECT_EQ(verdicts.bad[2].difference, "the text");
 }
 
+// A file that kills its reader: a program on the way to the content of a PDF does it here.
+TEST_F(Outputs, AFileAtWhichTheReaderDiesIsDamagedAndTheOthersAreRead) {
+  const std::string path = ::getenv("PATH");
+  const fs::path programs = scratch_ / "programs";
+  fs::create_directories(programs);
+  ::setenv("PATH", (programs.string() + ":" + path).c_str(), 1);
+  put("1.txt", "before");
+  put("2.pdf", "%PDF-1.4\nxref\nstartxref\n9\n%%EOF\n");
+  put("3.txt", "after");
+  const std::vector<fs::path> files{root() / "1.txt", root() / "2.pdf", root() / "3.txt"};
+  const std::map<std::string, std::string> deaths{{"SEGV", "the reader was killed by SIGSEGV"},
+                                                  {"ALRM", "reading it took too long"}};
+  for (const auto& [signal, why] : deaths) {
+    std::ofstream(programs / "timeout") << "#!/bin/sh\nkill -" << signal << " $PPID\n";
+    fs::permissions(programs / "timeout", fs::perms::owner_all);
+    const auto contents = read_contents(files, scratch_);
+    ASSERT_TRUE(contents) << contents.error().message;
+    EXPECT_EQ((*contents)[0].type, "text");
+    EXPECT_EQ((*contents)[1].state, ContentState::kDamaged);
+    EXPECT_EQ((*contents)[1].why, why);
+    EXPECT_EQ((*contents)[2].canonical, "bytes:" + hash_bytes("after"));
+  }
+  std::ofstream(programs / "timeout") << "#!/bin/sh\nkill -KILL $PPID\n";
+  EXPECT_FALSE(read_contents(files, scratch_)) << "somebody's SIGKILL is no fault of the file";
+  ::setenv("PATH", path.c_str(), 1);
+}
+
 TEST_F(Outputs, OneLostInAThousandIsOneLost) {
   empty_root();
   for (int i = 0; i < 1000; ++i)

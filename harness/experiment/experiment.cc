@@ -6,6 +6,7 @@
 #include <set>
 
 #include "harness/experiment/item_command.h"
+#include "harness/experiment/needs.h"
 #include "harness/experiment/service_command.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -190,28 +191,6 @@ Result<std::vector<std::string>> read_command_words(const json& object,
   if (words && (words->empty() || (*words)[0].empty()))
     return field_error(pointer + "/command", "is empty");
   return words;
-}
-
-Result<std::vector<Need>> read_needs(const json& value, const std::string& pointer) {
-  std::vector<Need> needs;
-  if (!value.is_array())
-    return field_error(pointer, "must be a list such as [{\"program\": .., \"package\": ..}]");
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    const std::string here = pointer + "/" + std::to_string(i);
-    if (auto e = failed(require_object(value[i], here, {"program", "python", "package"})))
-      return *e;
-    Need need;
-    if (auto e = failed(assign(need.program, read_string(value[i], here, "program", ""))))
-      return *e;
-    if (auto e = failed(assign(need.python, read_string(value[i], here, "python", "")))) return *e;
-    if (auto e = failed(assign(need.package, read_string(value[i], here, "package", ""))))
-      return *e;
-    if (need.program.empty() == need.python.empty())
-      return field_error(here, "needs either a 'program' or a module of 'python'");
-    if (need.package.empty()) return field_error(here, "needs the 'package' that has it");
-    needs.push_back(std::move(need));
-  }
-  return needs;
 }
 
 Result<void> read_command(const json& object, const std::string& pointer, SubjectSpec& subject) {

@@ -15,7 +15,7 @@ Result<void> check_descriptor_limit() {
   return usage_error("a process may have " + std::to_string(limit.rlim_cur) +
                          " open files here (ulimit -n), and it takes " +
                          std::to_string(kLeastOpenFiles) + " to run a command under faults",
-                     "ulimit -n 256");
+                     "raise it first: ulimit -n 256");
 }
 
 LaunchSpec launch_spec(const LaunchPlan& plan) {

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "harness/experiment/environment.h"
+#include "harness/os/json_fields.h"
 #include "harness/process/launcher.h"
 #include "harness/process/program_path.h"
 
@@ -39,6 +41,23 @@ Result<bool> has_module(const std::string& name) {
     if (report.kind == Report::Kind::kMainEnded) return report.status.success();
   }
   return Error{ErrorKind::kSystem, 0, "how Python ended is not known", {}};
+}
+
+Result<Need> read_need(const nlohmann::json& object, const std::string& pointer) {
+  if (auto valid = require_object(object, pointer, {"program", "python", "package"}); !valid)
+    return valid.error();
+  Need need;
+  for (const auto& [key, target] :
+       {std::pair("program", &need.program), std::pair("python", &need.python),
+        std::pair("package", &need.package)}) {
+    auto text = read_string(object, pointer, key, "");
+    if (!text) return text.error();
+    *target = *std::move(text);
+  }
+  if (need.program.empty() == need.python.empty())
+    return field_error(pointer, "needs either a 'program' or a module of 'python'");
+  if (need.package.empty()) return field_error(pointer, "needs the 'package' that has it");
+  return need;
 }
 
 class Needs {
@@ -78,6 +97,18 @@ class Needs {
 };
 
 }  // namespace
+
+Result<std::vector<Need>> read_needs(const nlohmann::json& value, const std::string& pointer) {
+  if (!value.is_array())
+    return field_error(pointer, "must be a list such as [{\"program\": .., \"package\": ..}]");
+  std::vector<Need> needs;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    auto need = read_need(value[i], pointer + "/" + std::to_string(i));
+    if (!need) return need.error();
+    needs.push_back(*std::move(need));
+  }
+  return needs;
+}
 
 Result<std::vector<SkippedArm>> skip_arms(Experiment& experiment) {
   const char* const hint = "apt-get install --no-install-recommends PACKAGE";

@@ -58,8 +58,12 @@ class Observed : public ::testing::Test {
   const json& end() const { return history_->events.back(); }
   const CellSummary& cell() const { return *summary_.cell("bare", trial_.fault); }
   const Sample& measure(const char* name) const { return trial_.measures.at(name); }
+  // Births and writers are known here, and nobody has asked for less.
   bool exact() const {
-    return ProcessWatch::create(ProcessSource::kConnector).ok() && OutputWriters::create().ok();
+    const auto processes = ProcessWatch::create();
+    const auto outputs = OutputObserver::create(root_);
+    return processes && outputs && std::string(processes->source()) == "connector" &&
+           std::string(outputs->source()) == "fanotify";
   }
 
   fs::path root_;
@@ -68,17 +72,15 @@ class Observed : public ::testing::Test {
   std::optional<TrialHistory> history_;
 };
 
-json fault_of(const char* fault, const json& victim, const char* after) {
-  return {{"name", "f"}, {"fault", fault}, {"victim", victim}, {"when", {{"after", after}}}};
+// Moments are told by outputs: how long a shell takes to start is anybody's guess.
+json fault_of(const char* fault, const json& victim, const char* event = "first_output") {
+  return {{"name", "f"}, {"fault", fault}, {"victim", victim}, {"when", {{"event", event}}}};
 }
 
 // Its main process waits for ever for what the dead one was to say.
 TEST_F(Observed, AHangIsEndedWhenItIsCertain) {
   ASSERT_TRUE(run("mkfifo p; (sleep 0.5; echo x > p) & echo 1 > a; read x < p; rm p; echo y > out",
-                  {{"name", "f"},
-                   {"fault", "process.kill"},
-                   {"victim", {{"child", 2}}},
-                   {"when", {{"event", "first_output"}}}},
+                  fault_of("process.kill", {{"child", 2}}),
                   {{"hang_after", "2s"}, {"timeout", "60s"}}));
   ASSERT_EQ(trial_.injection, InjectionOutcome::kConfirmed) << trial_.injection_reason;
   EXPECT_EQ(trial_.stall, "hang") << end().dump();
@@ -94,8 +96,8 @@ TEST_F(Observed, AHangIsEndedWhenItIsCertain) {
 }
 
 TEST_F(Observed, OneThatWorksOnIsSlow) {
-  ASSERT_TRUE(run("(sleep 0.1) & wait $! || while :; do :; done; echo y > out",
-                  fault_of("process.kill", {{"child", 2}}, "40ms"),
+  ASSERT_TRUE(run("(sleep 0.5) & echo 1 > a; wait $! || while :; do :; done; echo y > out",
+                  fault_of("process.kill", {{"child", 2}}),
                   {{"hang_after", "1s"}, {"timeout", "4s"}}));
   EXPECT_EQ(trial_.stall, "slow") << end().dump();
   EXPECT_GT(end()["stall"]["cpu_ns"].get<std::int64_t>(), 500'000'000);
@@ -103,13 +105,10 @@ TEST_F(Observed, OneThatWorksOnIsSlow) {
 }
 
 TEST_F(Observed, OneThatIsStoppedIsCalledSo) {
-  ASSERT_TRUE(run("sleep 0.1; echo y > out",
-                  {{"name", "f"},
-                   {"fault", "process.signal"},
-                   {"victim", {{"role", "main"}}},
-                   {"set", {{"signal", "SIGSTOP"}}},
-                   {"when", {{"after", "40ms"}}}},
-                  {{"hang_after", "2s"}, {"timeout", "60s"}}));
+  json stop = fault_of("process.signal", {{"role", "main"}});
+  stop["set"] = {{"signal", "SIGSTOP"}};
+  ASSERT_TRUE(
+      run("echo 1 > a; sleep 0.5; echo y > out", stop, {{"hang_after", "2s"}, {"timeout", "60s"}}));
   EXPECT_EQ(trial_.stall, "stopped") << end().dump();
   EXPECT_THAT(end()["ended"].get<std::string>(), HasSubstr("was stopped"));
 }
@@ -125,22 +124,22 @@ TEST_F(Observed, OneThatEndsHasNoStall) {
 
 // The main process dies, what it has started goes on.
 TEST_F(Observed, OrphansMayFinishTheirWork) {
-  ASSERT_TRUE(run("for i in 1 2 3; do (sleep 0.$((i * 3)); echo $i > o$i) & done; wait",
-                  fault_of("process.kill", {{"role", "main"}}, "100ms")));
-  EXPECT_EQ(trial_.items.of(ItemClass::kOk), 3);
+  ASSERT_TRUE(run("for i in 5 7 9; do (sleep 0.$i; echo $i > o$i) & done; echo 1 > a; wait",
+                  fault_of("process.kill", {{"role", "main"}})));
+  EXPECT_EQ(trial_.items.of(ItemClass::kOk), 4);
   EXPECT_GE(end()["orphans"].get<int>(), 3);
   EXPECT_EQ(trial_.late_publications, 3);
   EXPECT_EQ(cell().late_publications, 3);
   ASSERT_TRUE(measure("quiesced").value) << measure("quiesced").reason;
-  EXPECT_GT(*measure("quiesced").value, 600 * kMs);
+  EXPECT_GT(*measure("quiesced").value, 300 * kMs);
   EXPECT_LT(*measure("quiesced").value, 5000 * kMs);
 }
 
 TEST_F(Observed, NotLongerThanTheyAreGiven) {
-  ASSERT_TRUE(run("while :; do :; done & (sleep 0.2; echo y > out); kill $!",
-                  fault_of("process.kill", {{"role", "main"}}, "100ms"), {{"linger", "1s"}}));
-  EXPECT_EQ(trial_.items.of(ItemClass::kOk), 1);
-  EXPECT_TRUE(end()["quiesced_ns"].is_null());
+  ASSERT_TRUE(run("(sleep 0.3; echo y > out) & while :; do :; done & echo 1 > a; sleep 1; kill $!",
+                  fault_of("process.kill", {{"role", "main"}}), {{"linger", "1s"}}));
+  EXPECT_EQ(trial_.items.of(ItemClass::kOk), 2);
+  ASSERT_TRUE(end()["quiesced_ns"].is_null()) << end().dump();
   EXPECT_THAT(end()["quiesced_reason"].get<std::string>(), HasSubstr("went on"));
   EXPECT_TRUE(measure("quiesced").censored);
 }
@@ -154,17 +153,18 @@ TEST_F(Observed, IdleOrphansAreNotWaitedFor) {
 // A new process for each item: the one after the victim's delivers the first good output.
 TEST_F(Observed, TheFirstGoodOutputOfAYoungerProcessIsSeenFromOutside) {
   ASSERT_TRUE(run("for i in 1 2 3 4 5 6; do bash -c \"sleep 0.1; echo $i > o$i\"; done; true",
-                  fault_of("process.kill", {{"child", 2}}, "150ms")));
+                  fault_of("process.kill", {{"child", 2}}, "first_output+40ms")));
   ASSERT_EQ(trial_.injection, InjectionOutcome::kConfirmed) << trial_.injection_reason;
   EXPECT_EQ(trial_.items.of(ItemClass::kLost), 1);
-  ASSERT_TRUE(measure("first_effect").value) << measure("first_effect").reason;
-  EXPECT_LT(*measure("first_effect").value, 100 * kMs);
-  ASSERT_TRUE(measure("next_good").value);
   if (!exact()) {
     EXPECT_FALSE(measure("first_good").value);
     EXPECT_FALSE(measure("first_good").reason.empty());
     return;
   }
+  // By looks the victim may have come and gone unseen.
+  ASSERT_TRUE(measure("first_effect").value) << measure("first_effect").reason;
+  EXPECT_LT(*measure("first_effect").value, 100 * kMs);
+  ASSERT_TRUE(measure("next_good").value);
   ASSERT_TRUE(measure("first_good").value) << measure("first_good").reason;
   EXPECT_TRUE(measure("first_good").outside);
   EXPECT_GE(*measure("first_good").value, 100 * kMs);

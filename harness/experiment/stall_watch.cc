@@ -49,7 +49,8 @@ TreeActivity activity_of(const std::vector<pid_t>& pids) {
 }
 
 void StallWatch::progress(std::int64_t time_ns) {
-  silent_from_ns_ = std::max(silent_from_ns_, time_ns);
+  if (time_ns <= silent_from_ns_) return;
+  silent_from_ns_ = time_ns;
   cpu_at_silence_ns_ = last_.cpu_ns;
 }
 

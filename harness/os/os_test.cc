@@ -17,6 +17,7 @@
 #include "harness/os/file.h"
 #include "harness/os/local_url.h"
 #include "harness/os/pidfd.h"
+#include "harness/os/proc.h"
 #include "harness/os/random.h"
 #include "harness/os/scheduling.h"
 #include "harness/os/shared_memory.h"
@@ -155,6 +156,33 @@ TEST(Random, IsTheSameEverywhereAndUniform) {
 }
 
 // A thread that asks for short turns keeps its nice value, and gives them up again.
+TEST(Proc, TellsOfAProcessFromItsStartToItsEnd) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    while (true) ::pause();
+  }
+  ::kill(child, SIGSTOP);
+  ASSERT_TRUE(wait_until_stopped(child, 5000));
+  EXPECT_TRUE(is_stopped_by_signal(child));
+  EXPECT_EQ(thread_states(child), "T");
+  const auto stat = read_stat(child);
+  ASSERT_TRUE(stat);
+  EXPECT_EQ(stat->parent, ::getpid());
+  EXPECT_EQ(stat->threads, 1u);
+  EXPECT_EQ(stat->start_time, start_time_of(child));
+  EXPECT_EQ(stat->name, status_field(child, "Name"));
+  EXPECT_EQ(status_field(child, "PPid"), std::to_string(::getpid()));
+  EXPECT_EQ(status_field(child, "NoSuchField"), "");
+  ::kill(child, SIGKILL);
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT);
+  EXPECT_EQ(read_stat(child)->state, 'Z');
+  EXPECT_FALSE(is_stopped_by_signal(child)) << "who has ended is not stopped";
+  ::waitpid(child, nullptr, 0);
+  EXPECT_FALSE(read_stat(child));
+  EXPECT_EQ(status_field(child, "Name"), "");
+}
+
 TEST(Scheduling, AShortTimeSliceIsAskedForAndGivenBack) {
   std::thread([] {
     const int before = ::getpriority(PRIO_PROCESS, 0);
