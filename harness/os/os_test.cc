@@ -155,7 +155,6 @@ TEST(Random, IsTheSameEverywhereAndUniform) {
   EXPECT_NE(derive_seed(1, "a", 0), derive_seed(1, "a", 1));
 }
 
-// A thread that asks for short turns keeps its nice value, and gives them up again.
 TEST(Proc, TellsOfAProcessFromItsStartToItsEnd) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -183,6 +182,7 @@ TEST(Proc, TellsOfAProcessFromItsStartToItsEnd) {
   EXPECT_EQ(status_field(child, "Name"), "");
 }
 
+// A thread that asks for short turns keeps its nice value, and gives them up again.
 TEST(Scheduling, AShortTimeSliceIsAskedForAndGivenBack) {
   std::thread([] {
     const int before = ::getpriority(PRIO_PROCESS, 0);
