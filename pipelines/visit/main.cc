@@ -70,7 +70,6 @@ void end_service(const each::Child& service, const Settings& settings,
 int run(const Settings& settings, const visit::Plan& plan, const std::vector<each::Item>& requests,
         std::chrono::nanoseconds grace) {
   const Probe probe = Probe::from_environment();
-  Probe::hide_from_programs();
   ::signal(SIGPIPE, SIG_IGN);
   auto service = each::start_child(settings.command, false);
   if (!service) return fail(kWrongUsage, service.error());

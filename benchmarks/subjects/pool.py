@@ -1,0 +1,18 @@
+"""Thumbnails by multiprocessing.Pool, as its documentation has it: pool.py IN OUT."""
+import multiprocessing
+import os
+import sys
+
+import cv2
+
+
+def thumbnail(name):
+    image = cv2.imread(os.path.join(sys.argv[1], name))
+    small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(os.path.join(sys.argv[2], name[:-4] + ".png"), small)
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(1)
+    with multiprocessing.Pool(2) as pool:
+        pool.map(thumbnail, sorted(os.listdir(sys.argv[1])), chunksize=1)
