@@ -34,6 +34,7 @@ void read_header(const json& header, TrialResult& result) {
   result.block = header.value("block", 0);
   result.arm = header.value("arm", "");
   result.fault = header.value("fault", "");
+  result.deliverable = header.value("deliverable", std::int64_t{-1});
 }
 
 // Of several, the trial's outcome is that of the first that was not confirmed, and its fault the
@@ -68,6 +69,9 @@ void read_event(const json& event, TrialResult& result, Victim& victim) {
   } else if (type == "extra_output") {
     const bool stale = event.value("kind", "") == "stale_temporary";
     ++(stale ? result.items.stale_temporary : result.items.extra);
+  } else if (type == "rerun") {
+    const json items = event.value("items", json::object());
+    result.rerun_whole = items.value("ok", std::int64_t{-1}) == result.deliverable;
   } else if (type == "end") {
     result.complete = true;
     const std::string outcome = event.value("outcome", "");
@@ -323,10 +327,9 @@ TrialResult measure_trial(const TrialHistory& history) {
   result.good_outputs = good_output_times(history, good);
   find_recovery_stamps(history, good, victim, result.stamps);
   // Without a fault a subject must also end by itself; after one, delivery is what counts.
-  result.recovered =
-      (result.ran_to_end || result.fault != "none") &&
+  result.recovered = (result.ran_to_end || result.fault != "none") &&
 
-      static_cast<std::int64_t>(good.size()) == header.value("deliverable", std::int64_t{-1});
+                     static_cast<std::int64_t>(good.size()) == result.deliverable;
   compute_measures(history, good, result);
   return result;
 }

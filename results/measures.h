@@ -66,6 +66,7 @@ struct TrialResult {
   std::string arm;
   std::string fault;  // Its name in the experiment; "none" for the twin.
   std::string directory;
+  std::int64_t deliverable = -1;  // Items that the golden run delivered.
   InjectionOutcome injection = InjectionOutcome::kNone;
   std::string injection_reason;
   bool harness_error = false;
@@ -77,6 +78,8 @@ struct TrialResult {
   std::int64_t records_lost = 0;  // Records of the probe that found the ring full.
   bool outputs_missed = false;    // The observer's queue overflowed.
   std::string stall;  // "hang", "slow" or "stopped": why it did not end in time; empty: it ended.
+  // What running the command again afterwards led to; empty: it was not.
+  std::optional<bool> rerun_whole;
   std::int64_t late_publications = 0;  // Outputs that came when the main process was dead.
   ItemCounts items;
   Stamps stamps;

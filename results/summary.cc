@@ -182,6 +182,10 @@ class Summarizer {
       cell.items += trial->items;
       if (!trial->stall.empty()) ++cell.stalls[trial->stall];
       cell.late_publications += trial->late_publications;
+      if (confirmed && trial->rerun_whole) {
+        ++cell.rerun;
+        cell.rerun_whole += *trial->rerun_whole ? 1 : 0;
+      }
     }
     const int basis = fault == "none" ? cell.trials : cell.confirmed;
     const auto bound = statistics::wilson(static_cast<std::uint64_t>(cell.recovered),
@@ -403,6 +407,7 @@ json cell_to_json(const CellSummary& cell) {
               {"injections", cell.injections},
               {"stalls", cell.stalls},
               {"late_publications", cell.late_publications},
+              {"rerun", {{"trials", cell.rerun}, {"whole", cell.rerun_whole}}},
               {"items", items_to_json(cell.items)}};
   json measures = json::object();
   for (const auto& [name, measure] : cell.measures) measures[name] = measure_to_json(measure);
@@ -446,6 +451,9 @@ CellSummary cell_from_json(const json& object) {
   cell.injections = object.at("injections").get<std::map<std::string, int>>();
   cell.stalls = object.value("stalls", std::map<std::string, int>());
   cell.late_publications = object.value("late_publications", std::int64_t{0});
+  const json rerun = object.value("rerun", json::object());
+  cell.rerun = rerun.value("trials", 0);
+  cell.rerun_whole = rerun.value("whole", 0);
   const json& items = object.at("items");
   cell.items.offered = items.at("offered").get<std::int64_t>();
   cell.items.duplicated = items.at("duplicated").get<std::int64_t>();

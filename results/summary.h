@@ -43,7 +43,9 @@ struct CellSummary {
   double recovered_low = 0, recovered_high = 1;  // Wilson 95 % interval of the share recovered.
   std::map<std::string, int> injections;         // Outcome name -> trials.
   std::map<std::string, int> stalls;             // Kind -> trials that did not end in time.
-  std::int64_t late_publications = 0;            // Outputs that came after the main process's end.
+  // Of those whose injection was confirmed: run again afterwards, and everything was there then.
+  int rerun = 0, rerun_whole = 0;
+  std::int64_t late_publications = 0;  // Outputs that came after the main process's end.
   ItemCounts items;
   std::map<std::string, MeasureSummary> measures;
 };

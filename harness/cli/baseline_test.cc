@@ -185,6 +185,31 @@ TEST_F(Baseline, AFrameThatFfmpegDropsMisplacesTheLaterOnes) {
   }
 }
 
+// Running again brings back what was lost, unless the killed run has left a lock behind.
+TEST_F(Baseline, RunningAgainIsJudgedApart) {
+  const json more{{"rerun", true},
+                  {"faults",
+                   {{{"fault", "process.kill"},
+                     {"name", "kill"},
+                     {"victim", {{"role", "main"}}},
+                     {"when", {{"event", "first_output"}}}}}}};
+  const std::string work = "for i in 1 2 3 4; do sleep 0.2; echo $i > out/$i; done";
+  for (const bool locks : {false, true}) {
+    const std::string line = "[ -e lock ] && exit 9; touch lock; " + work + "; rm lock";
+    const Finished run = run_shell(locks ? line : work, more);
+    EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+    const json cells = read("summary.json")["cells"];
+    EXPECT_EQ(cells[0]["rerun"]["trials"], 0) << "only after faults";
+    EXPECT_EQ(cells[1]["confirmed"], 1) << cells[1];
+    EXPECT_LT(cells[1]["items"]["ok"], 4) << "the first run's items are counted as they were";
+    EXPECT_EQ(cells[1]["rerun"]["trials"], 1);
+    EXPECT_EQ(cells[1]["rerun"]["whole"], locks ? 0 : 1) << cells[1];
+    const std::string trial = history("0001", "trial")[0]["fault"] == "none" ? "0002" : "0001";
+    ASSERT_EQ(history(trial, "rerun").size(), 1u);
+    EXPECT_EQ(history(trial, "rerun")[0]["ended"], locks ? "exited with 9" : "exited with 0");
+  }
+}
+
 // A real program that nobody here wrote.
 class Mogrify : public Baseline, public ::testing::WithParamInterface<bool> {
  protected:

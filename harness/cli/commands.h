@@ -19,6 +19,7 @@ struct RunArguments {
   bool json = false;
   bool quiet = false;
   bool disarm = false;
+  bool rerun = false;      // After each trial with a fault the command is run again.
   bool supervise = false;  // Add the arm `restart`; by items, `supervised`.
   std::string fault;
   std::vector<std::string> victim, when, set;  // KEY=VALUE

@@ -74,15 +74,17 @@ class Items : public ::testing::Test {
     return items.value("lost", 0) + items.value("failed", 0) + items.value("corrupt", 0) +
            items.value("unfinished", 0);
   }
-  // What holds whatever strikes the process that executes an item.
-  void expect_one_item_or_none(const std::string& fault, int blocks) {
+  // What holds whatever strikes the process that executes an item. `early`: it is struck for sure
+  // before its output is whole.
+  void expect_one_item_or_none(const std::string& fault, int blocks, bool early) {
     for (const char* arm : {"bare", "supervised"}) {
       SCOPED_TRACE(std::string(arm) + " " + fault);
       EXPECT_EQ(cell(arm, "none")["items"]["ok"], kItems * blocks);
       EXPECT_EQ(cell(arm, fault)["confirmed"], blocks);
       EXPECT_EQ(cell(arm, fault)["items"]["offered"], kItems * blocks);
     }
-    EXPECT_EQ(missing(cell("bare", fault)["items"]), blocks);
+    const std::int64_t bare = missing(cell("bare", fault)["items"]);
+    EXPECT_TRUE(early ? bare == blocks : bare <= blocks) << bare;
     EXPECT_EQ(cell("bare", fault)["items"]["redone"], 0);
     EXPECT_EQ(missing(cell("supervised", fault)["items"]), 0);
     EXPECT_EQ(cell("supervised", fault)["items"]["ok"], kItems * blocks);
@@ -116,12 +118,12 @@ TEST_P(ImageMagick, OneItemBareAndNoneSupervised) {
   if (::access(kConvert, X_OK) != 0) GTEST_SKIP() << "not installed: imagemagick";
   if (GetParam().unprivileged && ::getuid() != 0) GTEST_SKIP() << "only root can be another user";
   if (GetParam().unprivileged) uid_ = kNobody;
-  write_images(700);
+  write_images(1600);
   const Finished finished =
       run(struck_by(GetParam().fault, {"--workers", "2", "--output-name", "out/{stem}.png"}),
           {kConvert, "{}", "-resize", "50%", "{out}"});
   EXPECT_EQ(finished.exit_code, 0) << finished.out << finished.err;
-  expect_one_item_or_none(GetParam().fault, 2);
+  expect_one_item_or_none(GetParam().fault, 2, false);
   EXPECT_TRUE(
       cell("supervised", GetParam().fault)["measures"]["first_good"]["estimate"].is_number());
   EXPECT_FALSE(fs::exists(directory_.path() / "out" / "0.png")) << "a trial has its own directory";
@@ -271,7 +273,7 @@ class LineWorkers : public Items {
         run(struck_by("process.kill", {"--protocol", "lines", "--output-name", "out/{stem}.png"}),
             worker);
     EXPECT_EQ(finished.exit_code, 0) << finished.out << finished.err;
-    expect_one_item_or_none("process.kill", 2);
+    expect_one_item_or_none("process.kill", 2, true);
     EXPECT_TRUE(processes_naming(directory_.path().string()).empty());
   }
 };

@@ -79,6 +79,8 @@ void add_run(CLI::App& app, RunArguments& arguments) {
                   "lines: the command is a worker that is told its items on stdin");
   run->add_option("--heartbeat", arguments.heartbeat,
                   "Supervised workers: one that is silent so long at an item is replaced");
+  run->add_flag("--rerun", arguments.rerun,
+                "After each fault the command is run again in what was left, and judged apart");
   run->add_option("--service", arguments.service,
                   "The command is a service, and never ends: KEY=VALUE of its requests, such as "
                   "ready=URL, targets=/a,/b, rate=20, requests=200")

@@ -77,8 +77,10 @@ Result<json> command_document(const RunArguments& arguments) {
   for (json& arm : arms) {
     if (arguments.workers) arm["workers"] = *arguments.workers;
   }
-  return json{
+  json document{
       {"experiment", name.substr(0, 64)}, {"subject", subject}, {"arms", arms}, {"faults", faults}};
+  if (arguments.rerun) document["rerun"] = true;
+  return document;
 }
 
 Result<ExperimentFile> from_command(const RunArguments& arguments) {
@@ -113,7 +115,7 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   const bool command_options = !arguments.victim.empty() || !arguments.when.empty() ||
                                !arguments.set.empty() || !arguments.inputs.empty() ||
                                !arguments.outputs.empty() || !arguments.service.empty() ||
-                               has_item_options(arguments);
+                               arguments.rerun || has_item_options(arguments);
   if (arguments.words.size() != 1) {
     return usage_error(
         arguments.words.empty() ? "no experiment file" : "more than one experiment file",
@@ -121,7 +123,8 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   }
   if (command_options) {
     return usage_error(
-        "--supervise, --victim, --when, --set, --inputs, --outputs, --service and the options of "
+        "--supervise, --victim, --when, --set, --inputs, --outputs, --service, --rerun and the "
+        "options of "
         "--items belong to --fault, --items or --service and a command",
         "write them into the experiment file, or give --fault NAME");
   }

@@ -535,7 +535,7 @@ Result<Experiment> parse_experiment(const json& document, const fs::path& direct
   if (auto e = failed(require_object(
           document, "",
           {"experiment", "title", "description", "subject", "arms", "faults", "blocks", "seed",
-           "timeout", "linger", "hang_after", "expect", "gate"}))) {
+           "timeout", "linger", "hang_after", "rerun", "expect", "gate"}))) {
     return *e;
   }
   Experiment experiment;
@@ -544,6 +544,12 @@ Result<Experiment> parse_experiment(const json& document, const fs::path& direct
   if (!document.contains("subject")) return field_error("", "needs a 'subject'");
   if (auto e = failed(assign(experiment.subject, read_subject(document["subject"], directory))))
     return *e;
+  if (auto e = failed(assign(experiment.rerun, read_bool(document, "", "rerun", false)))) return *e;
+  const SubjectSpec& subject = experiment.subject;
+  if (experiment.rerun && (!subject.pipeline.empty() || subject.by_items() || subject.service)) {
+    return field_error("/rerun", "is for a command that is run as it is",
+                       "pipelines of ours, items and services are given out again by their arms");
+  }
   if (auto e = failed(read_arms_and_faults(document, experiment))) return *e;
   if (auto e = failed(check_expectations(document, experiment))) return *e;
   if (auto e = failed(check_gate(document, experiment))) return *e;

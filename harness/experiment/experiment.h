@@ -125,6 +125,7 @@ struct Experiment {
   std::chrono::nanoseconds linger{std::chrono::seconds(10)};
   // Silent and idle for at least so long, a subject is taken to hang.
   std::chrono::nanoseconds hang_after{std::chrono::seconds(5)};
+  bool rerun = false;  // After each trial with a fault the command is run again, without one.
 };
 
 // Reads and checks everything that can be checked without running. `directory` is what relative

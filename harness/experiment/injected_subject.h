@@ -57,6 +57,7 @@ class InjectedSubject : public SubjectView {
            std::optional<std::int64_t> time_ns = std::nullopt);
   // The history says that this is the harness's failure, not the subject's.
   Error give_up(Error error);
+  int interrupt_fd() const { return interrupt_fd_; }
   std::int64_t duration_ns() const { return (main_ended_ ? ended_ns_ : gone_ns_) - launched_ns_; }
 
   // What else is waited for; its outputs, say.

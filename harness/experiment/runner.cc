@@ -164,6 +164,7 @@ class Runner {
     spec.timeout = kGoldenBound;
     spec.linger = experiment_.linger;
     spec.hang_after = experiment_.hang_after;
+    spec.rerun = experiment_.rerun;
     spec.scratch = scratch_ / fmt::format("{:04}", number);
     spec.directory =
         number == 0 ? directory_ / "golden" : directory_ / "trials" / fmt::format("{:04}", number);

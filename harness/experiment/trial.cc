@@ -17,6 +17,7 @@
 #include "harness/experiment/launch.h"
 #include "harness/experiment/observer.h"
 #include "harness/experiment/output_log.h"
+#include "harness/experiment/rerun.h"
 #include "harness/experiment/stall_watch.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -75,6 +76,10 @@ class Trial : private InjectedSubject {
     if (interrupted_) return outcome_;
     end();
     if (auto judged = judge(); !judged) return give_up(judged.error());
+    if (spec_.rerun && spec_.faults != nullptr) {
+      if (auto done = rerun(); !done) return give_up(done.error());
+      if (outcome_.interrupted) return outcome_;
+    }
     if (failure_) return give_up(*failure_);
     phase("end");
     write_end();
@@ -129,6 +134,7 @@ class Trial : private InjectedSubject {
     if (golden_ != nullptr) {
       for (std::size_t i = 0; i < golden_->items.size(); ++i) item_of_[golden_->items[i].name] = i;
     }
+    words_ = setup_.argv;
     plan_.argv = setup_.argv;
     plan_.environment = setup_.environment;
     plan_.environment.push_back(ProbeRing::environment(kRingNumber, kEventNumber));
@@ -349,6 +355,48 @@ class Trial : private InjectedSubject {
     return {};
   }
 
+  // As a user would: the same words in the same directory, in which lies what the trial has left.
+  Result<void> rerun() {
+    phase("rerun");
+    LaunchSpec launch;
+    launch.argv = words_;
+    launch.environment = setup_.environment;
+    launch.directory = setup_.directory;
+    launch.stdout_file = spec_.scratch / "rerun-stdout";
+    launch.stderr_file = spec_.scratch / "rerun-stderr";
+    auto again = run_again(launch, spec_.timeout, interrupt_fd());
+    if (!again) return again.error();
+    outcome_.interrupted = again->interrupted;
+    if (again->interrupted) return {};
+    const bool finished = again->ended && again->status.success();
+    ItemVerdicts verdicts;
+    if (golden_->exit_status_only()) {
+      verdicts.classes = {finished ? ItemClass::kOk : ItemClass::kUnfinished};
+    } else {
+      auto checked = check_outputs(*golden_, setup_.output_root, setup_.patterns, input_names_, {},
+                                   finished, spec_.scratch);
+      if (!checked) return checked.error();
+      verdicts = *std::move(checked);
+    }
+    json items = json::object();
+    for (std::size_t i = 0; i < kItemClassCount; ++i) {
+      const auto which = static_cast<ItemClass>(i);
+      items[item_class_name(which)] =
+          std::count(verdicts.classes.begin(), verdicts.classes.end(), which);
+    }
+    log({{"type", "rerun"},
+         {"outcome", finished ? "finished" : "ended_early"},
+         {"ended", again->ended ? again->status.describe() : "did not end in time"},
+         {"duration_ns", again->duration_ns},
+         {"stderr", tail_of(launch.stderr_file)},
+         {"items", items},
+         {"duplicated", verdicts.duplicated.size()},
+         {"misplaced", verdicts.misplaced.size()},
+         {"extra", verdicts.extra},
+         {"stale_temporary", verdicts.stale_temporary}});
+    return {};
+  }
+
   Result<void> read_golden_run() {
     if (!outcome_.ran_to_end) return {};
     auto golden = read_golden(setup_.output_root, setup_.patterns, prepared_.items, spec_.scratch);
@@ -491,6 +539,7 @@ class Trial : private InjectedSubject {
   const Golden* golden_;
   Golden* golden_into_;
   TrialSetup setup_;
+  std::vector<std::string> words_;  // The command, before anything was done to it.
   std::optional<OutputObserver> observer_;
   std::array<UniqueFd, 3> streams_;
   std::set<std::string> input_names_;  // Of files in the output root that are inputs.
