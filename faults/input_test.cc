@@ -51,6 +51,7 @@ class Inputs : public ::testing::Test {
   json inject(const std::string& fault, const std::string& script, bool disarmed = false,
               std::uint64_t seed = 1) {
     const FaultSpec spec = fault_of(fault);
+    launch_.before_exec.clear();  // Of the injection before, which is gone.
     auto injection = Injection::plan({spec, spec.trigger, seed, disarmed, log_.sink()});
     EXPECT_TRUE(injection->arm(launch_));
     ProgramSubject subject(
