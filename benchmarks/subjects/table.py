@@ -30,10 +30,10 @@ class Trial:
         self.end = {}
 
     def add(self, event):
-        kind = event.get("type") or event.get("event")
+        kind = event["event"] if event.get("type") == "item" else event.get("type")
         if kind == "judged":
             self.classes[CLASSES[event["value"]]] += 1
-        elif kind in ("torn", "empty", "misplaced") and "item" in event and "type" not in event:
+        elif kind in ("torn", "empty", "misplaced") and event["type"] == "item":
             self.beside[kind] += 1
         elif kind == "duplicated":
             self.beside[kind] += event["value"]
