@@ -164,7 +164,7 @@ std::byte* address_of(Place place, const Job& given, const JobContext& context) 
     case Place::kFinished:
       return last_output.bytes == 0 ? nullptr : readable(last_output);
     case Place::kGuardPage:
-      return context.output.data() + 4096;  // An output is one page at most here.
+      return context.output.data() + (context.output.size() + 4095) / 4096 * 4096;
     case Place::kOtherRegion:
       return readable({input.region + 1, 0, 0, 8});
     default:
@@ -177,11 +177,18 @@ std::byte* address_of(Place place, const Job& given, const JobContext& context) 
   return nullptr;
 }
 
-TEST_F(PoolScribbles, AWriteAnywhereElseIsASegmentationFault) {
+// Of outputs that are opened, and of small ones, which are copied: those lie in no frame.
+class PoolWrites : public PoolScribbles, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(PoolWrites, AnywhereElseAreSegmentationFaults) {
+  const bool copied = GetParam();
+  const std::size_t output_bytes = copied ? 0 : FrameArena::kMostCopied + 4096;
   options.workers = 1;
   options.take_over = false;
+  options.output_bytes += output_bytes;
   for (const Place place : {Place::kOtherCell, Place::kOrders, Place::kInput, Place::kFinished,
                             Place::kGuardPage, Place::kOtherRegion}) {
+    if (copied && place == Place::kFinished) continue;  // Where it lies, a job is not told.
     SCOPED_TRACE(static_cast<int>(place));
     const Counters counters;
     PoolUnderTest under(options, [&](const Job& given, const JobContext& context) {
@@ -198,6 +205,7 @@ TEST_F(PoolScribbles, AWriteAnywhereElseIsASegmentationFault) {
           ++counters[103];
         }
       }
+      if (copied) return work(given, context);
       FrameRef input;
       std::memcpy(&input, given.arguments.data(), sizeof input);
       const std::byte* base = context.frame({0, 0, 0, 8}).data();
@@ -206,11 +214,16 @@ TEST_F(PoolScribbles, AWriteAnywhereElseIsASegmentationFault) {
       last_output = {static_cast<std::uint32_t>(offset / region), 0, offset % region, 8};
       return work(given, context);
     });
-    for (std::uint64_t i = 0; i < 6; ++i) under.pool->submit(framed_job(*under.pool, i));
+    for (std::uint64_t i = 0; i < 6; ++i) {
+      Job job = framed_job(*under.pool, i);
+      job.output_bytes += output_bytes;
+      under.pool->submit(std::move(job));
+    }
     Results results;
     EXPECT_FALSE(finish(*under.pool, results).has_value());
     EXPECT_EQ(results.size(), 6u);
     for (const auto& [key, result] : results) EXPECT_TRUE(golden(result)) << key.first;
+    EXPECT_EQ(counters[103] == 0, copied) << "where the outputs lie";
     EXPECT_EQ(counters[100], 1) << "it found where to write";
     EXPECT_EQ(counters[102], 0) << "it could write";
     const auto died = under.all(ProbeEvent::kWorkerDied);
@@ -221,6 +234,8 @@ TEST_F(PoolScribbles, AWriteAnywhereElseIsASegmentationFault) {
     EXPECT_EQ(status.signal(), SIGSEGV);
   }
 }
+INSTANTIATE_TEST_SUITE_P(Outputs, PoolWrites, ::testing::Bool(),
+                         [](const auto& each) { return each.param ? "Copied" : "Opened"; });
 
 }  // namespace
 }  // namespace crashworthy
