@@ -37,14 +37,14 @@ inline std::vector<std::string> command_of(const std::string& program, const std
   const std::string path = fs::path(crashworthy_program()).parent_path() / program;
   if (program == "tiles") {
     return {path,     "--output", out,     "--supervision", "one_for_one",
-            "--slow", "400",      "--ops", "median:5",      "in"};
+            "--slow", "1200",     "--ops", "median:5",      "in"};
   }
   return {path, "in", out, program == "plain_opencv" ? "4" : "8", "20"};
 }
 
 // When a fault of ours strikes: the program has started, and is far from its end.
 inline std::string after_of(const std::string& program) {
-  if (program == "tiles") return "1500ms";  // Its workers are there by then, on a busy machine too.
+  if (program == "tiles") return "1200ms";  // Its workers have told of themselves by then.
   if (program == "plain_static") return "150ms";
   return program == "plain.py" ? "400ms" : "600ms";
 }
