@@ -345,7 +345,8 @@ TEST_F(PoolAbuse, WhoIsRetriedAloneDoesNotSufferFromThoseBefore) {
 TEST_F(PoolAbuse, AFrameThatCannotBeProtectedConvictsNobodyElse) {
   options.workers = 2;
   options.intensity = kUnlimited;
-  options.output_bytes = 4096;
+  constexpr std::size_t kOpened = FrameArena::kMostCopied + 1;  // Smaller ones are copied.
+  options.output_bytes = kOpened;
   for (const int batch : {1, 4}) {
     options.max_demand = batch * 2;
     options.batch = batch;
@@ -362,7 +363,7 @@ TEST_F(PoolAbuse, AFrameThatCannotBeProtectedConvictsNobodyElse) {
     });
     for (std::uint64_t i = 0; i < 60; ++i) {
       Job each = job(i);
-      each.output_bytes = 4096;
+      each.output_bytes = kOpened;
       under->pool->submit(std::move(each));
     }
     Results results;
