@@ -57,6 +57,10 @@ class FullFileSystem : public Injection {
     const bool shm = fault_.fault == "resource.shm_full";
     fs::path wanted = shm ? fs::path("/dev/shm") : launch.output;
     if (fault_.has("path")) wanted = launch.directory / fault_.text("path");
+    if (wanted.empty() && launch.inputs_are_copies) {
+      skip("where the command writes is not known: name the directory with set.path");
+      return {};
+    }
     if (wanted.empty()) {
       return usage_error(fault_.name + ": where the command writes is not known",
                          "name the directory: set.path, on the command line --set path=DIRECTORY");
@@ -64,6 +68,10 @@ class FullFileSystem : public Injection {
     std::error_code failure;
     const fs::path target = fs::canonical(wanted, failure);
     if (failure || !fs::is_directory(target, failure)) {
+      if (launch.inputs_are_copies) {  // A trial of `run`: the others go on.
+        skip("there is no directory '" + wanted.string() + "'");
+        return {};
+      }
       return usage_error(fault_.name + ": there is no directory '" + wanted.string() + "'",
                          "make it first, or name another with set.path");
     }
@@ -73,7 +81,7 @@ class FullFileSystem : public Injection {
     }
     target_ = target;
     const bool ours =
-        !launch.scratch.empty() && target.native().starts_with(launch.scratch.native() + "/");
+        launch.inputs_are_copies && target.native().starts_with(launch.scratch.native() + "/");
     if (ours) copy_to_ = target;
     char mode[8] = {};
     struct stat info {};

@@ -67,6 +67,10 @@ class InputInjection : public Injection {
   Result<void> prepare(LaunchPlan& launch) override {
     own_ = launch.inputs_are_copies;
     const std::vector<fs::path> files = candidates(launch);
+    if (files.empty() && fault_.has("path") && launch.inputs_are_copies) {
+      skip("no input file matches '" + fault_.text("path") + "'");  // The other trials go on.
+      return {};
+    }
     if (files.empty() && fault_.has("path")) {
       return usage_error(fault_.name + ": no input file matches '" + fault_.text("path") + "'",
                          "write it as the command would, from its working directory");

@@ -1,7 +1,8 @@
 // recovery-benchmark: from the death of a worker in the middle of an item to the item done again,
 // in four ways: a spare of the worker pool takes over; a spare waits for the proof of the death; a
 // replacement is forked by the pool's zygote; a replacement is executed as a new program. All with
-// OpenCV's image codecs linked.
+// OpenCV's image codecs linked. Beside them the floor: a process that waits for a robust mutex, and
+// does nothing else.
 //
 // They take turns, in random order within each round. The victim is a random worker of the pool, of
 // which the others sleep; it has memory of its own and is busy when it dies.

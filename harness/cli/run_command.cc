@@ -123,7 +123,7 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   }
   if (command_options) {
     return usage_error(
-        "--supervise, --victim, --when, --set, --inputs, --outputs, --service, --rerun and the "
+        "--victim, --when, --set, --inputs, --outputs, --service, --rerun and the "
         "options of "
         "--items belong to --fault, --items or --service and a command",
         "write them into the experiment file, or give --fault NAME");

@@ -21,7 +21,8 @@ Result<void> read_item_fields(const nlohmann::json& object, const std::string& p
 Result<void> check_item_arm(const nlohmann::json& object, const std::string& pointer,
                             const ArmSpec& arm);
 
-// The globs of all outputs: those that were named, and that of the items' outputs.
+// The globs of all outputs: those that were named, that of the items' outputs, and that of a
+// service's answers.
 std::vector<std::string> output_patterns(const SubjectSpec& subject);
 
 // Names the output of each of `found`, which are the files of its items, and writes the list.

@@ -22,7 +22,7 @@ struct PreparedSubject {
   std::vector<std::string> item_files;  // Commands by items: those of them that are items.
   std::optional<std::vector<Item>>
       items;  // The harness's own list; empty: the golden run's outputs are the items.
-  std::filesystem::path list_file;  // tiles, and by items: their --list.
+  std::filesystem::path list_file;  // tiles, by items and services: their --list.
   std::vector<std::string> notes;   // What the user should know: "no photographs found, ...".
 };
 

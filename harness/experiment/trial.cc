@@ -257,7 +257,7 @@ class Trial : private InjectedSubject {
     const std::int64_t next_ns = injections_.next_ns(*this);
     const bool only_looks = next_ns == INT64_MAX || next_ns - now <= kLookSoonNs;
     const bool nothing_due = std::exchange(only_looks_, only_looks) && only_looks;
-    // Our pools notice a hang by deadlines of their own.
+    // Pools, and supervised items, have deadlines of their own; others wait for the time-out.
     if (golden_ == nullptr || isolated() || !nothing_due) return false;
     stall_ = stall_watch_->certain(now);
     timed_out_ = stall_.has_value();

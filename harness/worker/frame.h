@@ -1,5 +1,5 @@
 // Frames: pixels, or any bytes, in shared memory. They pass between the coordinator and its workers
-// by name and are never copied.
+// by name. A worker fills a small one beside it (use_copies()).
 #pragma once
 
 #include <bitset>

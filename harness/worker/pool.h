@@ -1,5 +1,5 @@
 // Pool: an Executor over isolated processes. A worker's crash costs its own unit of work at most,
-// and with redelivery nothing but about a tenth of a millisecond.
+// and with redelivery nothing but some tenths of a millisecond.
 //
 // How it works is in docs/worker-pool.md.
 #pragma once
