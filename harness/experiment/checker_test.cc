@@ -295,6 +295,16 @@ TEST_F(Outputs, AFileAtWhichTheReaderDiesIsDamagedAndTheOthersAreRead) {
   ::setenv("PATH", path.c_str(), 1);
 }
 
+// Two tebibytes of nothing: as large as it says, nobody reads it.
+TEST_F(Outputs, ASparseFileIsCorruptAtOnce) {
+  put("a.txt", "text");
+  const Golden golden = *read_golden(root(), {}, std::nullopt, scratch_);
+  fs::resize_file(root() / "a.txt", std::uintmax_t{2} << 40);
+  const auto verdicts = check_outputs(golden, root(), {}, {}, {}, true, scratch_);
+  ASSERT_TRUE(verdicts) << verdicts.error().message;
+  EXPECT_EQ(verdicts->classes[0], ItemClass::kCorrupt);
+}
+
 TEST_F(Outputs, OneLostInAThousandIsOneLost) {
   empty_root();
   for (int i = 0; i < 1000; ++i)

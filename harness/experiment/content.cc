@@ -3,6 +3,7 @@
 #define XXH_INLINE_ALL
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -43,9 +44,15 @@ std::string hash_bytes(std::string_view bytes) {
   return hexadecimal(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
+// A sparse file says that it has any number of bytes: nobody would live to see its end.
+constexpr std::int64_t kMostHashed = std::int64_t{16} << 30;
+
 Result<std::string> hash_file(const fs::path& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd.valid()) return system_error("open '" + path.string() + "'", errno);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) == 0 && info.st_size > kMostHashed)
+    return system_error("read '" + path.string() + "', which is larger than 16 GiB", EFBIG);
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
                                                                        XXH3_freeState);
   XXH3_128bits_reset(state.get());

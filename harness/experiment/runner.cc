@@ -242,6 +242,11 @@ class Runner {
                     format_duration(static_cast<double>(golden_.durations_ns[0])),
                     format_duration(static_cast<double>(golden_.durations_ns[1])),
                     golden_.deliverable(), golden_.items.size(), containment_));
+    if (golden_.deliverable() < static_cast<std::int64_t>(golden_.items.size())) {
+      prepared_.notes.push_back(
+          fmt::format("the golden runs delivered {} of {} items: of the others nothing is expected",
+                      golden_.deliverable(), golden_.items.size()));
+    }
     if (golden_.exit_status_only())
       prepared_.notes.emplace_back(
           "the command leaves no files in its directory: only its exit status is judged (see "

@@ -130,6 +130,16 @@ class Load {
 
 }  // namespace
 
+bool is_taken(const LocalUrl& server) {
+  asio::io_context context(1);
+  tcp::socket socket(context);
+  boost::system::error_code failed;
+  [[maybe_unused]] const auto ignored = socket.connect(
+      {asio::ip::make_address(server.host), static_cast<std::uint16_t>(std::stoi(server.port))},
+      failed);
+  return !failed;
+}
+
 Result<void> wait_until_ready(const Plan& plan, int server_pidfd) {
   const std::int64_t until = now_ns() + plan.ready_timeout.count();
   while (true) {

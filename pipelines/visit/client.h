@@ -27,6 +27,9 @@ struct Counts {
   std::size_t unanswered = 0;  // No connection, no whole answer, or none in time.
 };
 
+// Whether somebody listens there already: then whoever is started would not be asked.
+bool is_taken(const LocalUrl& server);
+
 // Asks for the ready target until it answers with success. kTimeout when it does not in time;
 // kGone when `server_pidfd` becomes readable first (the server has ended), unless it is negative.
 Result<void> wait_until_ready(const Plan& plan, int server_pidfd);

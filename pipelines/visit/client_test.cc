@@ -76,6 +76,7 @@ class Visit : public ::testing::Test {
 };
 
 TEST_F(Visit, AnswersAreWrittenAndErrorsAreCounted) {
+  EXPECT_FALSE(is_taken(plan_.server));
   start();
   ASSERT_TRUE(wait_until_ready(plan_, server_->pidfd.get()));
   plan_.rate = 100;
@@ -87,6 +88,7 @@ TEST_F(Visit, AnswersAreWrittenAndErrorsAreCounted) {
   EXPECT_EQ(counts->refused, 1u);
   EXPECT_EQ(counts->unanswered, 0u);
   EXPECT_EQ(*read_file(all[0].output), "hello");
+  EXPECT_TRUE(is_taken(plan_.server));
   EXPECT_FALSE(fs::exists(all[3].output));
 }
 

@@ -71,6 +71,11 @@ int run(const Settings& settings, const visit::Plan& plan, const std::vector<eac
         std::chrono::nanoseconds grace) {
   const Probe probe = Probe::from_environment();
   ::signal(SIGPIPE, SIG_IGN);
+  if (visit::is_taken(plan.server)) {
+    return fail(kGaveUp, usage_error("somebody else listens on port " + plan.server.port +
+                                         " already: the service could not",
+                                     "end that one, or let the service listen elsewhere"));
+  }
   auto service = each::start_child(settings.command, false);
   if (!service) return fail(kWrongUsage, service.error());
   auto ready = visit::wait_until_ready(plan, service->pidfd.get());
