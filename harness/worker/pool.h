@@ -75,9 +75,9 @@ struct PoolOptions {
   std::size_t frame_bytes = 0;
   // true: jobs fill their outputs in the thread that calls the job function, and in threads that it
   // starts meanwhile. Then outputs of up to 4 MB are protected by the CPU's protection keys, where
-  // it has them, in place of two system calls, which cost a tile of 256 x 256 pixels a tenth of its
-  // time. Threads that were there before, as those of a library's pool, and signal handlers would
-  // die of touching them.
+  // it has them, in place of a copy (up to 256 KB) or of two changes of the page tables, which may
+  // cost more than the job. Threads that were there before, as those of a library's pool, and
+  // signal handlers would die of touching them.
   bool protection_keys = false;
 
   // A job that every process executes once before it counts as ready, so that its first real one
