@@ -37,7 +37,7 @@ inline std::vector<std::string> command_of(const std::string& program, const std
   const std::string path = fs::path(crashworthy_program()).parent_path() / program;
   if (program == "tiles") {
     return {path,     "--output", out,     "--supervision", "one_for_one",
-            "--slow", "1200",     "--ops", "median:5",      "in"};
+            "--slow", "3000",     "--ops", "median:5",      "in"};
   }
   return {path, "in", out, program == "plain_opencv" ? "4" : "8", "20"};
 }
