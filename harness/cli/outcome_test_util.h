@@ -32,7 +32,7 @@ inline const json& table() {
 
 inline bool is_long() { return ::getenv("CRASHWORTHY_LONG") != nullptr; }
 
-// The few photographs that every program works on, again and again for about a second.
+// The few photographs that every program works on for about a second, tiles for about three.
 inline std::vector<std::string> command_of(const std::string& program, const std::string& out) {
   const std::string path = fs::path(crashworthy_program()).parent_path() / program;
   if (program == "tiles") {
