@@ -209,7 +209,14 @@ TEST_F(Inputs, WhatDoesNotFitIsSkippedWithTheReason) {
             "skipped");
 }
 
-TEST_F(Inputs, ANameThatNoInputHasIsRefused) {
+TEST_F(Inputs, ANameThatNoInputOfATrialHasIsSkipped) {
+  EXPECT_EQ(inject(R"({"fault": "input.empty", "set": {"path": "z*"}})", "true")["outcome"],
+            "skipped");
+  EXPECT_THAT(log_.result()["reason"].get<std::string>(), HasSubstr("'z*'"));
+}
+
+TEST_F(Inputs, ANameThatNoFileOfTheUserHasIsRefused) {
+  launch_.inputs_are_copies = false;
   const FaultSpec fault = fault_of(R"({"fault": "input.empty", "set": {"path": "z*"}})");
   const auto armed = Injection::plan({fault, fault.trigger, 1, false, log_.sink()})->arm(launch_);
   ASSERT_FALSE(armed);

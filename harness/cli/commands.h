@@ -29,6 +29,7 @@ struct RunArguments {
   std::optional<int> workers;
   std::string output_name, item_deadline, protocol, heartbeat;
   std::vector<std::string> service;  // KEY=VALUE
+  std::string timeout;               // Of a trial.
 };
 
 struct InjectArguments {

@@ -80,6 +80,7 @@ Result<json> command_document(const RunArguments& arguments) {
   json document{
       {"experiment", name.substr(0, 64)}, {"subject", subject}, {"arms", arms}, {"faults", faults}};
   if (arguments.rerun) document["rerun"] = true;
+  if (!arguments.timeout.empty()) document["timeout"] = arguments.timeout;
   return document;
 }
 
@@ -112,10 +113,10 @@ Result<ExperimentFile> from_command(const RunArguments& arguments) {
 }
 
 Result<ExperimentFile> from_file(const RunArguments& arguments) {
-  const bool command_options = !arguments.victim.empty() || !arguments.when.empty() ||
-                               !arguments.set.empty() || !arguments.inputs.empty() ||
-                               !arguments.outputs.empty() || !arguments.service.empty() ||
-                               arguments.rerun || has_item_options(arguments);
+  const bool command_options =
+      !arguments.victim.empty() || !arguments.when.empty() || !arguments.set.empty() ||
+      !arguments.inputs.empty() || !arguments.outputs.empty() || !arguments.service.empty() ||
+      arguments.rerun || !arguments.timeout.empty() || has_item_options(arguments);
   if (arguments.words.size() != 1) {
     return usage_error(
         arguments.words.empty() ? "no experiment file" : "more than one experiment file",
@@ -123,9 +124,8 @@ Result<ExperimentFile> from_file(const RunArguments& arguments) {
   }
   if (command_options) {
     return usage_error(
-        "--victim, --when, --set, --inputs, --outputs, --service, --rerun and the "
-        "options of "
-        "--items belong to --fault, --items or --service and a command",
+        "--victim, --when, --set, --inputs, --outputs, --service, --timeout, --rerun and the "
+        "options of --items belong to --fault, --items or --service and a command",
         "write them into the experiment file, or give --fault NAME");
   }
   return read_experiment_file(arguments.words[0]);

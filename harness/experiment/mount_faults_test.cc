@@ -119,6 +119,7 @@ TEST_F(MountFaults, AFullDiskFailsTheWriteThatDoesNotFit) {
 
 TEST_F(MountFaults, OutputsOfATrialAreCopiedOutToBeJudged) {
   launch_.scratch = root_;
+  launch_.inputs_are_copies = true;
   launch_.output = launch_.directory / "out";
   const json result = inject(R"({"fault": "resource.disk_full", "set": {"size": "64K"}})",
                              "echo word > out/deeper/fits; head -c 1000000 /dev/zero > out/large");

