@@ -245,6 +245,8 @@ std::vector<Counted> counts_of(const ItemCounts& a, const ItemCounts& b) {
   }
   out.push_back({"duplicated", a.duplicated, b.duplicated, true});
   out.push_back({"misplaced", a.misplaced, b.misplaced, true});
+  out.push_back({"extra", a.extra, b.extra, false});
+  out.push_back({"stale_temporary", a.stale_temporary, b.stale_temporary, false});
   return out;
 }
 

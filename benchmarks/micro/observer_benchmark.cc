@@ -30,7 +30,6 @@ using nlohmann::json;
 
 constexpr int kWarmUp = 1;
 constexpr std::int64_t kLookEveryNs = 500'000'000;  // As a trial does.
-constexpr std::int64_t kConnectorEveryNs = 5'000'000;
 constexpr const char* kPhotographs = "/usr/share/doc/opencv-doc/examples";
 
 Error missing(const std::string& what) { return {ErrorKind::kMissing, 0, what, {}}; }
@@ -110,22 +109,26 @@ class Workload {
     }
     void begin(const Subject& subject, std::int64_t launched_ns) {
       if (processes_) processes_->begin(subject.main_pid(), launched_ns);
-      look_at_ = connector_at_ = launched_ns;
+      look_at_ = connector_at_ = outputs_at_ = launched_ns;
     }
     Result<double> follow(Subject& subject, std::int64_t launched_ns) {
       while (true) {
         if (processes_ && now_ns() >= look_at_) look(subject);
-        const bool connector = processes_ && now_ns() >= connector_at_;
+        const std::int64_t now = now_ns();
+        const bool connector = processes_ && now >= connector_at_;
+        const bool outputs = outputs_ && now >= outputs_at_;
         pollfd fds[] = {{subject.report_fd(), POLLIN, 0},
-                        {outputs_ ? outputs_->fd() : -1, POLLIN, 0},
+                        {outputs ? outputs_->fd() : -1, POLLIN, 0},
                         {connector ? processes_->fd() : -1, POLLIN, 0}};
-        const std::int64_t until = connector ? look_at_ : std::min(look_at_, connector_at_);
+        const std::int64_t until = std::min(
+            {look_at_, connector ? INT64_MAX : connector_at_, outputs ? INT64_MAX : outputs_at_});
         const std::int64_t wait_ns = std::max<std::int64_t>(0, until - now_ns());
         const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
         ::ppoll(fds, 3, processes_ ? &timeout : nullptr, nullptr);
         if (fds[1].revents != 0) {
           outputs_->read(events_);
           for (const pid_t pid : outputs_->new_writers()) processes_->name_now(pid);
+          outputs_at_ = now_ns() + kOutputsEveryNs;
         }
         if (fds[2].revents != 0) {
           processes_->read_connector();
@@ -156,6 +159,7 @@ class Workload {
     std::vector<OutputEvent> events_;
     std::int64_t look_at_ = 0;
     std::int64_t connector_at_ = 0;
+    std::int64_t outputs_at_ = 0;
   };
 
   std::vector<std::string> argv_;

@@ -21,6 +21,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "benchmarks/micro/paired.h"
@@ -195,6 +196,36 @@ class Burners {
   std::vector<pid_t> pids_;
 };
 
+std::string megabytes(std::uint64_t bytes) { return fmt::format("{} MB", bytes >> 20); }
+
+std::string title_of(const RecoverySettings& settings, const std::string& memory) {
+  static constexpr const char* kDeaths[] = {"SIGKILL", "a genuine SIGSEGV", "abort()"};
+  return fmt::format("{} -> {} {}; {} workers, {} in the victim, CPUs {}, seed {}",
+                     kDeaths[static_cast<int>(settings.death)],
+                     settings.work == Work::kTile ? "tile of 256 x 256" : "trivial item",
+                     settings.known ? "known to be redone" : "redone", settings.workers, memory,
+                     settings.busy ? "full" : "not full", settings.seed);
+}
+
+// Take-over from victims of two sizes.
+Result<nlohmann::json> run_beside(const RecoverySettings& settings, std::uint64_t beside,
+                                  bool print) {
+  set_up_process();
+  const std::vector<std::byte> tile = make_tile();
+  RecoverySettings other = settings;
+  other.memory = beside;
+  PoolSide first(other, other.spares, true, tile);
+  PoolSide second(settings, settings.spares, true, tile);
+  const Burners burners(settings.busy);
+  const std::vector<Side> sides = {
+      {"take-over, " + megabytes(beside), [&] { return first.measure(); }},
+      {"take-over, " + megabytes(settings.memory), [&] { return second.measure(); }}};
+  auto all = measure_in_turns(sides, settings.rounds, kWarmUp, settings.seed);
+  if (!all) return all.error();
+  const std::string memory = megabytes(beside) + " or " + megabytes(settings.memory);
+  return report(title_of(settings, memory), *all, 0, print);
+}
+
 Result<nlohmann::json> run(const RecoverySettings& settings, bool print) {
   set_up_process();
   const std::vector<std::byte> tile = make_tile();
@@ -214,14 +245,7 @@ Result<nlohmann::json> run(const RecoverySettings& settings, bool print) {
                                    {"(a robust mutex alone)", [&] { return mutex.measure(); }}};
   auto all = measure_in_turns(sides, settings.rounds, kWarmUp, settings.seed);
   if (!all) return all.error();
-  static constexpr const char* kDeaths[] = {"SIGKILL", "a genuine SIGSEGV", "abort()"};
-  const std::string title =
-      fmt::format("{} -> {} {}; {} workers, {} MB in the victim, CPUs {}, seed {}",
-                  kDeaths[static_cast<int>(settings.death)],
-                  settings.work == Work::kTile ? "tile of 256 x 256" : "trivial item",
-                  settings.known ? "known to be redone" : "redone", settings.workers,
-                  settings.memory >> 20, settings.busy ? "full" : "not full", settings.seed);
-  return report(title, *all, 0, print);
+  return report(title_of(settings, megabytes(settings.memory)), *all, 0, print);
 }
 
 }  // namespace
@@ -234,6 +258,7 @@ int main(int argc, char** argv) {
       "fork, fork+exec with OpenCV's image codecs, in turns.");
   bench::RecoverySettings settings;
   std::string memory = "0";
+  std::string beside;
   bool json = false;
   const std::map<std::string, bench::Death> deaths = {{"kill", bench::Death::kKill},
                                                       {"segv", bench::Death::kSegv},
@@ -244,6 +269,9 @@ int main(int argc, char** argv) {
   app.add_option("--workers", settings.workers, "Of each pool")->check(CLI::Range(1, 64));
   app.add_option("--spares", settings.spares, "Of the pools with spares")->check(CLI::Range(1, 8));
   app.add_option("--memory", memory, "Private memory of the victim: 20M, 200M, 2G")
+      ->type_name("SIZE");
+  app.add_option("--beside", beside,
+                 "Only the take-over, from victims with this memory beside those of --memory")
       ->type_name("SIZE");
   app.add_option("--death", settings.death, "kill, segv or abort")
       ->type_name("KIND")
@@ -261,14 +289,20 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 64;
   }
-  auto bytes = crashworthy::parse_size(memory);
-  if (!bytes) {
-    std::fprintf(stderr, "recovery-benchmark: error: --memory: %s\n",
-                 bytes.error().message.c_str());
-    return 64;
+  std::uint64_t beside_bytes = 0;
+  for (const auto& [option, text, bytes] :
+       {std::tuple{"--memory", &memory, &settings.memory}, {"--beside", &beside, &beside_bytes}}) {
+    if (text->empty()) continue;
+    auto read = crashworthy::parse_size(*text);
+    if (!read) {
+      std::fprintf(stderr, "recovery-benchmark: error: %s: %s\n", option,
+                   read.error().message.c_str());
+      return 64;
+    }
+    *bytes = *read;
   }
-  settings.memory = *bytes;
-  auto result = bench::run(settings, !json);
+  auto result = beside.empty() ? bench::run(settings, !json)
+                               : bench::run_beside(settings, beside_bytes, !json);
   if (!result) {
     std::fprintf(stderr, "recovery-benchmark: error: %s\n", result.error().message.c_str());
     return 5;

@@ -108,6 +108,33 @@ TEST_F(Program, ASubjectThatExitsZeroHalfWayLosesItems) {
   EXPECT_EQ(cells[2]["items"]["unfinished"], 10) << "it was still running when its time was over";
 }
 
+// Its answer to a signal is a flood, of 100 MB or of 1.
+TEST_F(Program, ATrialThatTakesTooMuchOfTheDiskIsEnded) {
+  for (const char* size : {"100M", "1M"}) {
+    const std::string line = "trap 'head -c " + std::string(size) +
+                             " /dev/zero > out/flood; sleep 3; exit 1' TERM; echo 1 > out/a; "
+                             "sleep 0.7 & wait; echo 1 > out/b";
+    const json experiment{
+        {"experiment", "flood"},
+        {"subject", {{"command", {"sh", "-c", line}}, {"outputs", {"out/[ab]"}}}},
+        {"faults",
+         {{{"fault", "process.term"}, {"when", {{"event", "first_output"}}}, {"name", "term"}}}},
+        {"blocks", 1},
+        {"disk", "32M"}};
+    write("e.json", experiment.dump());
+    const std::string out = std::string("r") + size;
+    const Finished run = crashworthy({"run", "--quiet", "--out", out, "e.json"});
+    const bool flooded = std::string(size) == "100M";
+    // Ended so early, nobody knows whether it would have heeded the signal.
+    EXPECT_EQ(run.exit_code, flooded ? 3 : 0) << run.err;
+    std::string histories;
+    for (const char* trial : {"0001", "0002"})
+      histories += *read_file(directory_.path() / out / "trials" / trial / "history.jsonl");
+    EXPECT_EQ(histories.find("took more than 32 MiB of the disk") != std::string::npos, flooded);
+    EXPECT_EQ(summary(out)["cells"][1]["items"]["ok"], 1);
+  }
+}
+
 TEST_F(Program, TestsAnyCommand) {
   write("copy.sh", "#!/bin/sh\nfor f in in/*; do sleep 0.05; cp $f out/; done\n", true);
   for (const char* name : {"in/a", "in/b", "in/c", "in/d"})

@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr std::uint64_t kLeastDisk = std::uint64_t{1} << 20;
 constexpr int kMaxWorkers = 256;
 constexpr int kMaxBlocks = 10'000;
 
@@ -479,12 +480,10 @@ Result<void> check_gate(const json& document, const Experiment& experiment) {
 }
 
 Result<std::chrono::nanoseconds> read_time(const json& document, const char* field,
-                                           const char* fallback) {
-  auto text = read_string(document, "", field, fallback);
+                                           const char* fallback, Zero zero = Zero::kAllowed) {
+  auto text = read_duration(document, "", field, fallback, zero);
   if (!text) return text.error();
-  auto time = parse_duration(*text);
-  if (!time) return field_error(std::string("/") + field, time.error().message, time.error().hint);
-  return time;
+  return parse_duration(*text);
 }
 
 Result<void> read_settings(const json& document, Experiment& experiment) {
@@ -502,10 +501,17 @@ Result<void> read_settings(const json& document, Experiment& experiment) {
     experiment.seed = static_cast<std::uint64_t>(*seed);
   }
   if (document.contains("timeout")) {
-    auto timeout = read_time(document, "timeout", "");
+    auto timeout = read_time(document, "timeout", "", Zero::kRefused);
     if (!timeout) return timeout.error();
-    if (timeout->count() == 0) return field_error("/timeout", "must be longer than 0");
     experiment.timeout = *timeout;
+  }
+  if (document.contains("disk")) {
+    auto text = read_string(document, "", "disk", "");
+    if (!text) return text.error();
+    auto bytes = parse_size(*text);
+    if (!bytes) return field_error("/disk", bytes.error().message, bytes.error().hint);
+    if (*bytes < kLeastDisk) return field_error("/disk", "must be at least 1M");
+    experiment.disk_bytes = *bytes;
   }
   if (auto e = failed(assign(experiment.linger, read_time(document, "linger", "10s")))) return *e;
   if (auto e = failed(assign(experiment.hang_after, read_time(document, "hang_after", "5s"))))
@@ -535,7 +541,7 @@ Result<Experiment> parse_experiment(const json& document, const fs::path& direct
   if (auto e = failed(require_object(
           document, "",
           {"experiment", "title", "description", "subject", "arms", "faults", "blocks", "seed",
-           "timeout", "linger", "hang_after", "rerun", "expect", "gate"}))) {
+           "timeout", "disk", "linger", "hang_after", "rerun", "expect", "gate"}))) {
     return *e;
   }
   Experiment experiment;

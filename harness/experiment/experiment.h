@@ -121,6 +121,8 @@ struct Experiment {
   std::optional<std::uint64_t> seed;
   std::optional<std::chrono::nanoseconds>
       timeout;  // Of one trial; default: 20 times the golden run, at least 10 s.
+  // Of the file system of its directory; default: half of what is free when it begins.
+  std::optional<std::uint64_t> disk_bytes;
   // How long what is left of a command may go on when its main process has ended.
   std::chrono::nanoseconds linger{std::chrono::seconds(10)};
   // Silent and idle for at least so long, a subject is taken to hang.

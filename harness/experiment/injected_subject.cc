@@ -1,4 +1,5 @@
 #include "harness/experiment/injected_subject.h"
+#include "harness/experiment/observer.h"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -19,8 +20,6 @@ using nlohmann::json;
 constexpr std::int64_t kDrainEveryNs = 100'000'000;
 constexpr std::int64_t kLookEveryNs = 500'000'000;  // At its processes;
 constexpr std::int64_t kLookOftenNs = 100'000'000;  // where looking is all there is.
-// The connector tells of all processes of the machine: we do not wake up for each of them.
-constexpr std::int64_t kConnectorEveryNs = 5'000'000;
 constexpr std::size_t kRingCapacity = 1 << 17;
 constexpr std::chrono::seconds kGoneBound(10);
 constexpr int kFirstInjection = 5;  // Of what is polled.
@@ -122,7 +121,7 @@ void InjectedSubject::supervise(std::int64_t deadline) {
       timed_out_ = !main_ended_;
       return;
     }
-    if (now >= injections_.next_ns(*this)) injections_.look(*this, *ring_);
+    if (now >= injections_.next_ns(*this)) look_for_faults();
     if (now >= drain_at) {
       refresh(false);
       drain_at = now + kDrainEveryNs;
@@ -133,35 +132,40 @@ void InjectedSubject::supervise(std::int64_t deadline) {
       if (nothing_more(tree)) return;
       look_at = now + look_every;
     }
-    const std::int64_t next =
-        std::min({until, injections_.next_ns(*this), drain_at, look_at, connector_at()});
+    const std::int64_t next = std::min({until, injections_.next_ns(*this), drain_at, look_at,
+                                        again_at(connector()), again_at(outputs())});
     if (!wait_for_events(next)) return;
   }
 }
 
-// When the connector may be read again; INT64_MAX: at once, when it tells something.
-std::int64_t InjectedSubject::connector_at() const {
-  const std::int64_t at = connector_read_ns_ + kConnectorEveryNs;
-  return processes_->fd() < 0 || now_ns() >= at ? INT64_MAX : at;
+InjectedSubject::Source InjectedSubject::connector() const {
+  return {processes_->fd(), connector_read_ns_ + kConnectorEveryNs};
+}
+InjectedSubject::Source InjectedSubject::outputs() const {
+  return {output_fd(), outputs_read_ns_ + kOutputsEveryNs};
+}
+
+void InjectedSubject::look_for_faults() {
+  read_outputs();  // First: what comes before the fault is stamped before it.
+  injections_.look(*this, *ring_);
 }
 
 // False when the user interrupts.
 bool InjectedSubject::wait_for_events(std::int64_t until_ns) {
   std::vector<pollfd> fds{{subject_->report_fd(), POLLIN, 0},
                           {ring_->event_fd(), POLLIN, 0},
-                          {output_fd(), POLLIN, 0},
+                          {due(outputs()), POLLIN, 0},
                           {interrupt_fd_, POLLIN, 0},
-                          {connector_at() == INT64_MAX ? processes_->fd() : -1, POLLIN, 0}};
+                          {due(connector()), POLLIN, 0}};
   for (const int descriptor : injections_.descriptors()) fds.push_back({descriptor, POLLIN, 0});
   const std::int64_t wait_ns = std::max<std::int64_t>(0, until_ns - now_ns());
   const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
   if (::ppoll(fds.data(), fds.size(), &timeout, nullptr) <= 0) return true;
-  if (fds[2].revents != 0)
-    read_outputs();  // First: what comes before the fault is stamped before it.
   const bool looks = std::any_of(fds.begin() + kFirstInjection, fds.end(),
                                  [](const pollfd& fd) { return fd.revents != 0; });
   // Clears the event of the probe, and may ask for the next.
-  if (looks || fds[1].revents != 0 || fds[2].revents != 0) injections_.look(*this, *ring_);
+  if (looks || fds[1].revents != 0 || fds[2].revents != 0) look_for_faults();
+  if (fds[2].revents != 0) outputs_read_ns_ = now_ns();
   if (fds[4].revents != 0) {
     processes_->read_connector();
     connector_read_ns_ = now_ns();

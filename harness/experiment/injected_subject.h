@@ -11,6 +11,7 @@
 
 #include "faults/injection_set.h"
 #include "harness/experiment/process_watch.h"
+#include "harness/os/clock.h"
 #include "harness/process/launcher.h"
 #include "results/history.h"
 
@@ -108,12 +109,27 @@ class InjectedSubject : public SubjectView {
   bool wait_for_events(std::int64_t until_ns);
   void read_reports();
   void log_processes();
-  std::int64_t connector_at() const;
+  void look_for_faults();
+
+  // What is read now and then: its descriptor (-1: none), and from when on.
+  struct Source {
+    int fd;
+    std::int64_t from_ns;
+  };
+  Source connector() const;
+  Source outputs() const;
+  // Its descriptor when it may be read by now, else -1;
+  static int due(const Source& source) { return now_ns() >= source.from_ns ? source.fd : -1; }
+  // and else when to come again.
+  static std::int64_t again_at(const Source& source) {
+    return source.fd < 0 || now_ns() >= source.from_ns ? INT64_MAX : source.from_ns;
+  }
 
   int interrupt_fd_;
   std::vector<ObservedEnd> ends_;
   std::int64_t gone_ns_ = 0;
   std::int64_t connector_read_ns_ = 0;
+  std::int64_t outputs_read_ns_ = 0;
   bool childless_ = false;
 };
 

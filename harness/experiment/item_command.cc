@@ -7,7 +7,6 @@
 
 #include "harness/experiment/environment.h"
 #include "harness/experiment/service_command.h"
-#include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/json_fields.h"
 #include "harness/process/program_path.h"
@@ -67,16 +66,6 @@ Result<void> check_output_name(const std::string& name, const std::string& point
   return {};
 }
 
-Result<void> read_time(const json& object, const std::string& pointer, const char* key,
-                       std::string& target) {
-  auto text = read_string(object, pointer, key, target);
-  if (!text) return text.error();
-  const auto time = parse_duration(*text);
-  if (!time) return field_error(pointer + "/" + key, time.error().message, time.error().hint);
-  target = *text;
-  return {};
-}
-
 Result<void> check_words(const json& object, const std::string& pointer,
                          const SubjectSpec& subject) {
   const std::string here = pointer + "/command";
@@ -127,13 +116,16 @@ Result<void> read_item_fields(const json& object, const std::string& pointer,
   if (!output) return output.error();
   subject.output_name = *output;
   if (auto good = check_output_name(*output, pointer + "/output"); !good) return good;
-  if (auto read = read_time(object, pointer, "item_deadline", subject.item_deadline); !read)
-    return read;
+  auto deadline = read_duration(object, pointer, "item_deadline", subject.item_deadline);
+  if (!deadline) return deadline.error();
+  subject.item_deadline = *deadline;
   if (object.contains("heartbeat") && !subject.lines) {
     return field_error(pointer + "/heartbeat", "only a worker with \"protocol\": \"lines\" has one",
                        "a command that has hung is found by 'item_deadline'");
   }
-  if (auto read = read_time(object, pointer, "heartbeat", subject.heartbeat); !read) return read;
+  auto heartbeat = read_duration(object, pointer, "heartbeat", subject.heartbeat);
+  if (!heartbeat) return heartbeat.error();
+  subject.heartbeat = *heartbeat;
   return check_words(object, pointer, subject);
 }
 

@@ -54,6 +54,10 @@ bool publishes(OutputChange change);
 
 enum class WriterSource { kBest, kFanotify, kNone };
 
+// How often a live observer is read: its wake-ups take time from the subject. A change that comes
+// alone is stamped at once, one that follows it so much later at most.
+inline constexpr std::int64_t kOutputsEveryNs = 1'000'000;
+
 // Watches a directory tree, new directories in it too. Order and number of events are inotify's;
 // the writers are fanotify's, where that is allowed. Whether an output was complete is not known;
 // the last publication of a name is the one that counts. One thread uses it.

@@ -33,6 +33,10 @@ struct SeenProcess {
 
 enum class ProcessSource { kBest, kConnector, kLooks };
 
+// How often the connector is read: it tells of all processes of the machine, and we do not wake up
+// for each. Its stamps are the kernel's; the name of what lived shorter may not be known.
+inline constexpr std::int64_t kConnectorEveryNs = 5'000'000;
+
 // One thread uses it.
 class ProcessWatch {
  public:

@@ -229,6 +229,7 @@ Result<ReplayResult> replay_trial(const fs::path& run, int number, const ReplayO
   spec.seed = header.value("seed", std::uint64_t{0});
   spec.disarmed = header.value("disarmed", false);
   spec.timeout = Nanoseconds(header.value("timeout_ns", std::int64_t{0}));
+  spec.disk_bytes = experiment->disk_bytes;
   spec.linger = experiment->linger;
   spec.hang_after = experiment->hang_after;
   spec.directory = record->path;

@@ -162,6 +162,7 @@ class Runner {
     spec.arm = &arm;
     spec.run = run_id_;
     spec.timeout = kGoldenBound;
+    spec.disk_bytes = experiment_.disk_bytes;
     spec.linger = experiment_.linger;
     spec.hang_after = experiment_.hang_after;
     spec.rerun = experiment_.rerun;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "harness/os/clock.h"
 #include "harness/os/file.h"
 #include "harness/os/json_fields.h"
 #include "harness/os/local_url.h"
@@ -18,17 +17,6 @@ using nlohmann::json;
 constexpr std::int64_t kMostRequests = 100'000;
 constexpr double kMostRate = 100'000;
 const std::vector<std::string> kEndSignals{"TERM", "INT", "QUIT", "HUP", "KILL"};
-
-Result<void> read_time(const json& object, const std::string& pointer, const char* key,
-                       std::string& target) {
-  auto text = read_string(object, pointer, key, target);
-  if (!text) return text.error();
-  const auto time = parse_duration(*text);
-  if (!time) return field_error(pointer + "/" + key, time.error().message, time.error().hint);
-  if (time->count() == 0) return field_error(pointer + "/" + key, "must be longer than 0");
-  target = *text;
-  return {};
-}
 
 Result<void> read_targets(const json& object, const std::string& pointer, ServiceSpec& service) {
   const auto found = object.find("targets");
@@ -71,12 +59,15 @@ Result<ServiceSpec> read_service(const json& object, const std::string& pointer)
   const json rate = object.value("rate", json(service.rate));
   if (!rate.is_number() || rate.get<double>() <= 0 || rate.get<double>() > kMostRate)
     return field_error(pointer + "/rate",
-                       "must be a number of requests a second, not " + quoted(rate));
+                       "must be a number of requests a second, above 0 and at most " +
+                           std::to_string(static_cast<int>(kMostRate)) + ", not " + quoted(rate));
   service.rate = rate.get<double>();
   for (const auto& [key, target] :
        {std::pair("request_timeout", &service.request_timeout),
         std::pair("ready_timeout", &service.ready_timeout), std::pair("grace", &service.grace)}) {
-    if (auto read = read_time(object, pointer, key, *target); !read) return read.error();
+    auto text = read_duration(object, pointer, key, *target, Zero::kRefused);
+    if (!text) return text.error();
+    *target = *text;
   }
   auto end = read_string(object, pointer, "end", service.end);
   if (!end) return end.error();

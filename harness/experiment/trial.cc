@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +40,13 @@ constexpr int kCommandDepth = 3;  // Of a restarted command, below `crashworthy 
 // Numbers of the probe's descriptors in the subject: far from those that programs open themselves.
 constexpr int kRingNumber = 100;
 constexpr int kEventNumber = 101;
+
+// Of the file system of `path`.
+std::optional<std::uint64_t> free_bytes(const fs::path& path) {
+  struct statvfs room {};
+  if (::statvfs(path.c_str(), &room) != 0) return std::nullopt;
+  return room.f_bavail * room.f_frsize;
+}
 
 std::string tail_of(const fs::path& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
@@ -129,6 +137,8 @@ class Trial : private InjectedSubject {
     auto observer = OutputObserver::create(setup_.output_root);
     if (!observer) return observer.error();
     observer_ = std::move(*observer);
+    free_at_launch_ = free_bytes(spec_.scratch).value_or(0);
+    disk_bytes_ = spec_.disk_bytes.value_or(free_at_launch_ / 2);
     write_header();
     phase("startup");
     if (golden_ != nullptr) {
@@ -197,6 +207,7 @@ class Trial : private InjectedSubject {
          {"longest_golden_gap_ns",
           golden_ == nullptr ? json(nullptr) : json(golden_->longest_gap_ns)},
          {"timeout_ns", spec_.timeout.count()},
+         {"disk_bytes", disk_bytes_},
          {"linger_ns", linger_ns()},
          {"core_limit", 0},
          {"harness", harness_identity()},
@@ -246,6 +257,12 @@ class Trial : private InjectedSubject {
 
   bool nothing_more(const std::vector<pid_t>& tree) override {
     const std::int64_t now = now_ns();
+    const std::uint64_t free = free_bytes(spec_.scratch).value_or(free_at_launch_);
+    if (free_at_launch_ > free && free_at_launch_ - free > disk_bytes_) {
+      takes_too_much_ = true;
+      timed_out_ = !main_ended_;
+      return true;
+    }
     if (last_output_ns_ != 0) stall_watch_->progress(last_output_ns_);
     stall_watch_->look(now, activity_of(tree));
     if (main_ended_) {
@@ -284,7 +301,7 @@ class Trial : private InjectedSubject {
   }
 
   void end() {
-    if (timed_out_ && !stall_) stall_ = stall_watch_->at_timeout(now_ns());
+    if (timed_out_ && !stall_ && !takes_too_much_) stall_ = stall_watch_->at_timeout(now_ns());
     end_subject();
     outputs_.add_writers(*observer_);
     outcome_.ended = main_ended_ ? main_status_.describe() : how_it_did_not_end();
@@ -299,6 +316,7 @@ class Trial : private InjectedSubject {
   }
 
   std::string how_it_did_not_end() const {
+    if (takes_too_much_) return fmt::format("took more than {} MiB of the disk", disk_bytes_ >> 20);
     const std::int64_t waited_ns = now_ns() - launched_ns_;
     if (waited_ns >= spec_.timeout.count() || !stall_) {
       return fmt::format("did not end within {}",
@@ -547,6 +565,9 @@ class Trial : private InjectedSubject {
   OutputLog outputs_;
   std::optional<StallWatch> stall_watch_;
   std::optional<Stall> stall_;
+  std::uint64_t free_at_launch_ = 0;  // Bytes of the file system that it works on.
+  std::uint64_t disk_bytes_ = 0;      // So many of them it may take.
+  bool takes_too_much_ = false;
   bool delivering_ = false;
   bool orphans_idle_ = false;
   bool only_looks_ = false;

@@ -26,7 +26,8 @@ struct TrialSpec {
   std::uint64_t seed = 0;
   bool disarmed = false;
   std::chrono::nanoseconds timeout{};
-  bool rerun = false;                     // Afterwards the command is run again.
+  std::optional<std::uint64_t> disk_bytes;  // As of the experiment.
+  bool rerun = false;                       // Afterwards the command is run again.
   std::chrono::nanoseconds linger{};      // For what is left of a command when its main has ended.
   std::chrono::nanoseconds hang_after{};  // Silent and idle for so long, at least: it hangs.
   std::filesystem::path directory;        // Of its history.

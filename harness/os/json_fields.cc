@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "harness/os/clock.h"
+
 namespace crashworthy {
 namespace {
 
@@ -98,6 +100,18 @@ Result<std::string> read_string(const json& object, const std::string& pointer, 
   if (found == object.end()) return fallback;
   if (found->is_string()) return found->get<std::string>();
   return field_error(pointer + "/" + key, "must be a string, not " + quoted(*found));
+}
+
+Result<std::string> read_duration(const json& object, const std::string& pointer, const char* key,
+                                  const std::string& fallback, Zero zero) {
+  auto text = read_string(object, pointer, key, fallback);
+  if (!text) return text;
+  const std::string here = pointer + "/" + key;
+  const auto time = parse_duration(*text);
+  if (!time) return field_error(here, time.error().message, time.error().hint);
+  if (time->count() == 0 && zero == Zero::kRefused)
+    return field_error(here, "must be longer than 0");
+  return text;
 }
 
 Result<bool> read_bool(const json& object, const std::string& pointer, const char* key,

@@ -38,6 +38,11 @@ Result<std::int64_t> read_integer(const nlohmann::json& object, const std::strin
                                   std::int64_t high);
 Result<std::string> read_string(const nlohmann::json& object, const std::string& pointer,
                                 const char* key, const std::string& fallback);
+// A duration such as "5s", as it was written.
+enum class Zero { kAllowed, kRefused };
+Result<std::string> read_duration(const nlohmann::json& object, const std::string& pointer,
+                                  const char* key, const std::string& fallback,
+                                  Zero zero = Zero::kAllowed);
 Result<bool> read_bool(const nlohmann::json& object, const std::string& pointer, const char* key,
                        bool fallback);
 

@@ -36,8 +36,6 @@ class LineReader {
   // Appends the lines that are whole by now. Never blocks; `fd` must not. After kEnd and kTooLong
   // it reads no more.
   State read(int fd, std::vector<std::string>& lines);
-  // Whether the last line was cut off.
-  bool has_rest() const { return !rest_.empty(); }
 
  private:
   std::string rest_;

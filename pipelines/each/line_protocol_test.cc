@@ -70,7 +70,6 @@ class Lines : public ::testing::Test {
 TEST_F(Lines, ComeInPieces) {
   EXPECT_EQ(after("rea"), LineReader::State::kOpen);
   EXPECT_THAT(lines_, ElementsAre());
-  EXPECT_TRUE(reader_.has_rest());
   EXPECT_EQ(after("dy\nstarted 1\ndo"), LineReader::State::kOpen);
   EXPECT_THAT(lines_, ElementsAre("ready", "started 1"));
   EXPECT_EQ(after("ne 1\n"), LineReader::State::kOpen);

@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <string>
@@ -14,6 +13,7 @@
 #include "harness/os/clock.h"
 #include "harness/os/unique_fd.h"
 #include "harness/process/program_path.h"
+#include "pipelines/each/command_line.h"
 #include "pipelines/each/dispatcher.h"
 #include "pipelines/each/items.h"
 
@@ -34,11 +34,7 @@ constexpr const char* kFooter =
     "Example:\n"
     "  crashworthy-each --list items.list --workers 4 -- convert {} -resize 50% {out}";
 
-int fail(int code, const Error& error) {
-  std::fprintf(stderr, "crashworthy-each: error: %s\n", error.message.c_str());
-  if (!error.hint.empty()) std::fprintf(stderr, "  %s\n", error.hint.c_str());
-  return code;
-}
+int fail(int code, const Error& error) { return each::fail("crashworthy-each", code, error); }
 
 struct Words {
   std::string list;
@@ -64,14 +60,11 @@ void add_options(CLI::App& app, Words& words, Settings& settings) {
 
 Result<void> complete(const Words& words, Settings& settings) {
   settings.supervised = words.supervision == "one_for_one";
-  for (const auto& [name, text, value] :
-       {std::tuple("--deadline", &words.deadline, &settings.deadline),
-        std::tuple("--heartbeat", &words.heartbeat, &settings.heartbeat),
-        std::tuple("--period", &words.period, &settings.period)}) {
-    auto duration = parse_duration(*text);
-    if (!duration) return duration.error().with_context(name);
-    *value = *duration;
-  }
+  if (auto read = read_durations({{"--deadline", &words.deadline, &settings.deadline},
+                                  {"--heartbeat", &words.heartbeat, &settings.heartbeat},
+                                  {"--period", &words.period, &settings.period}});
+      !read)
+    return read;
   if (settings.period.count() == 0) return usage_error("--period: 0 is no period");
   if (settings.command.empty()) return usage_error("no command", "write it after --");
   if (settings.heartbeat.count() > 0 && !settings.lines)
@@ -133,12 +126,9 @@ int main(int argc, char** argv) {
   Words words;
   Settings settings;
   add_options(app, words, settings);
-  // What comes after -- is the command, whatever it looks like.
-  char** const end =
-      std::find_if(argv, argv + argc, [](const char* word) { return std::string(word) == "--"; });
-  if (end != argv + argc) settings.command.assign(end + 1, argv + argc);
+  settings.command = take_command(argc, argv);
   try {
-    app.parse(static_cast<int>(end - argv), argv);
+    app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {

@@ -9,16 +9,15 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
 
-#include "harness/os/clock.h"
 #include "harness/os/pidfd.h"
 #include "pipelines/each/child.h"
+#include "pipelines/each/command_line.h"
 #include "pipelines/each/items.h"
 #include "pipelines/visit/client.h"
 
@@ -39,11 +38,7 @@ constexpr const char* kFooter =
     "  crashworthy-visit --list requests.list --rate 20 --ready http://127.0.0.1:8000/ -- \\\n"
     "      python3 -m http.server --bind 127.0.0.1 8000";
 
-int fail(int code, const Error& error) {
-  std::fprintf(stderr, "crashworthy-visit: error: %s\n", error.message.c_str());
-  if (!error.hint.empty()) std::fprintf(stderr, "  %s\n", error.hint.c_str());
-  return code;
-}
+int fail(int code, const Error& error) { return each::fail("crashworthy-visit", code, error); }
 
 struct Settings {
   std::string list, ready;
@@ -106,11 +101,9 @@ int main(int argc, char** argv) {
   app.add_option("--end", settings.end, "The signal that ends the service")
       ->check(CLI::IsMember({"TERM", "INT", "QUIT", "HUP", "KILL"}));
   app.add_option("--grace", settings.grace, "Until it is killed after that");
-  char** const end =
-      std::find_if(argv, argv + argc, [](const char* word) { return std::string(word) == "--"; });
-  if (end != argv + argc) settings.command.assign(end + 1, argv + argc);
+  settings.command = each::take_command(argc, argv);
   try {
-    app.parse(static_cast<int>(end - argv), argv);
+    app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
@@ -119,14 +112,12 @@ int main(int argc, char** argv) {
   if (settings.command.empty())
     return fail(kWrongUsage, usage_error("no service", "write its command after --"));
   std::chrono::nanoseconds grace{};
-  for (const auto& [name, text, value] :
-       {std::tuple("--request-timeout", &settings.request_timeout, &plan.request_timeout),
-        std::tuple("--ready-timeout", &settings.ready_timeout, &plan.ready_timeout),
-        std::tuple("--grace", &settings.grace, &grace)}) {
-    auto duration = parse_duration(*text);
-    if (!duration) return fail(kWrongUsage, duration.error().with_context(name));
-    *value = *duration;
-  }
+  if (auto read = each::read_durations(
+          {{"--request-timeout", &settings.request_timeout, &plan.request_timeout},
+           {"--ready-timeout", &settings.ready_timeout, &plan.ready_timeout},
+           {"--grace", &settings.grace, &grace}});
+      !read)
+    return fail(kWrongUsage, read.error());
   auto url = parse_local_url(settings.ready);
   if (!url) return fail(kWrongUsage, url.error().with_context("--ready"));
   plan.server = *std::move(url);

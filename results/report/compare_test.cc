@@ -184,6 +184,14 @@ TEST(Compare, ItemsThatGetLostFailWhateverTheGate) {
   doubled.cells[0].items.duplicated = 3;
   EXPECT_EQ(compare(baseline, doubled)->verdict, ComparisonVerdict::kFail);
   EXPECT_EQ(compare(doubled, baseline)->verdict, ComparisonVerdict::kPass) << "fewer is fine";
+  for (std::int64_t ItemCounts::*beside : {&ItemCounts::extra, &ItemCounts::stale_temporary}) {
+    Summary littered = baseline;
+    littered.cells[0].items.*beside = 1;
+    EXPECT_EQ(compare(baseline, littered)->verdict, ComparisonVerdict::kFail);
+    Summary more = littered;
+    more.cells[0].items.*beside = 2;
+    EXPECT_EQ(compare(littered, more)->verdict, ComparisonVerdict::kPass) << "a matter of chance";
+  }
 }
 
 TEST(Compare, CountsThatChanceMovesAreNotes) {

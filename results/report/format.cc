@@ -131,6 +131,10 @@ ShownShare show_recovered(const CellSummary& cell, const Script& script) {
   return out;
 }
 
+std::string rerun_text(const CellSummary& cell) {
+  return cell.rerun == 0 ? std::string("-") : fmt::format("{}/{}", cell.rerun_whole, cell.rerun);
+}
+
 std::string stalls_text(const CellSummary& cell) {
   std::string text;
   for (const auto& [kind, trials] : cell.stalls) {

@@ -57,6 +57,8 @@ ShownShare show_recovered(const CellSummary& cell, const Script& script);
 
 // Why trials of a cell did not end in time: "2 hung, 1 slow"; "0" for none.
 std::string stalls_text(const CellSummary& cell);
+// "3/5": whole when run again, of those that were; "-": none was.
+std::string rerun_text(const CellSummary& cell);
 
 // What a reader calls a measure: "first_good" is "first good output". Unknown names are printed as
 // they are.

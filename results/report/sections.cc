@@ -138,11 +138,17 @@ std::string fault_rows(const Summary& summary, const std::string& fault, Footnot
   });
   if (fault != "none" && !proved) out += row("injections", injections_text);
   out += row("recovered", recovered_text) + row("items", items_text);
-  const bool stalled = std::any_of(cells.begin(), cells.end(), [](const CellSummary* cell) {
-    return cell != nullptr && !cell->stalls.empty();
-  });
-  if (stalled)
+  const auto any_cell = [&](const auto& has) {
+    return std::any_of(cells.begin(), cells.end(),
+                       [&](const CellSummary* cell) { return cell != nullptr && has(*cell); });
+  };
+  if (any_cell([](const CellSummary& cell) { return !cell.stalls.empty(); }))
     out += row("did not end", [](const CellSummary& cell) { return html(stalls_text(cell)); });
+  if (any_cell([](const CellSummary& cell) { return cell.rerun > 0; }))
+    out += row("whole when run again", rerun_text);
+  if (any_cell([](const CellSummary& cell) { return cell.late_publications > 0; }))
+    out += row("outputs of orphans",
+               [](const CellSummary& cell) { return count(cell.late_publications); });
   const std::vector<std::string> names =
       fault == "none"
           ? std::vector<std::string>{"throughput", "makespan", "protection_cost"}

@@ -139,12 +139,8 @@ class TerminalReport {
     if (any([](const CellSummary& cell) { return !cell.stalls.empty(); }))
       add_row(table, "did not end", cells,
               [](const CellSummary& cell) { return stalls_text(cell); });
-    if (any([](const CellSummary& cell) { return cell.rerun > 0; })) {
-      add_row(table, "whole when run again", cells, [](const CellSummary& cell) {
-        return cell.rerun == 0 ? std::string("-")
-                               : fmt::format("{}/{}", cell.rerun_whole, cell.rerun);
-      });
-    }
+    if (any([](const CellSummary& cell) { return cell.rerun > 0; }))
+      add_row(table, "whole when run again", cells, rerun_text);
     if (any([](const CellSummary& cell) { return cell.late_publications > 0; })) {
       add_row(table, "outputs of orphans", cells,
               [](const CellSummary& cell) { return count(cell.late_publications); });
