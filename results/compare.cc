@@ -234,9 +234,11 @@ struct Counted {
   std::string what;
   std::int64_t baseline, contender;
   bool any_increase_fails;
+  bool first_fails = true;
 };
 
-std::vector<Counted> counts_of(const ItemCounts& a, const ItemCounts& b) {
+// `control`: of cells without a fault.
+std::vector<Counted> counts_of(const ItemCounts& a, const ItemCounts& b, bool control) {
   std::vector<Counted> out;
   for (const ItemClass c :
        {ItemClass::kCorrupt, ItemClass::kLost, ItemClass::kFailed, ItemClass::kUnfinished}) {
@@ -245,17 +247,18 @@ std::vector<Counted> counts_of(const ItemCounts& a, const ItemCounts& b) {
   }
   out.push_back({"duplicated", a.duplicated, b.duplicated, true});
   out.push_back({"misplaced", a.misplaced, b.misplaced, true});
-  out.push_back({"extra", a.extra, b.extra, false});
-  out.push_back({"stale_temporary", a.stale_temporary, b.stale_temporary, false});
+  out.push_back({"extra", a.extra, b.extra, false, control});
+  out.push_back({"stale temporary", a.stale_temporary, b.stale_temporary, false, control});
   return out;
 }
 
 void compare_items(const CellSummary& baseline, const CellSummary& contender, bool gated,
                    std::vector<ItemChange>& out) {
-  for (const Counted& counted : counts_of(baseline.items, contender.items)) {
+  for (const Counted& counted :
+       counts_of(baseline.items, contender.items, baseline.fault == "none")) {
     if (counted.contender <= counted.baseline) continue;
     const bool fails = baseline.trials > 0 &&
-                       (counted.baseline == 0 ||
+                       ((counted.baseline == 0 && counted.first_fails) ||
                         (counted.any_increase_fails && baseline.trials == contender.trials));
     out.push_back({baseline.arm, baseline.fault, counted.what, counted.baseline, counted.contender,
                    baseline.trials, contender.trials, gated && fails});

@@ -10,11 +10,12 @@
 //    their own, as counts need no statistics:
 //      - corrupt, lost, duplicated or misplaced items where the baseline had none;
 //      - more of them than the baseline, at the same number of trials;
-//      - failed or unfinished items where the baseline had none.
+//      - failed or unfinished items where the baseline had none;
+//      - without a fault, extra or stale temporary outputs where the baseline had none.
 //    A run in which a planned fault was not confirmed, or which was cut off or failed in the
 //    harness, proves nothing: the comparison is then at most inconclusive. More failed or
-//    unfinished items than before, other arms, and other numbers of trials only give notes: there,
-//    chance moves the count.
+//    unfinished items than before, other arms, and other numbers of trials only give notes, as do
+//    outputs that a fault leaves behind: there, chance moves the count.
 //
 // Samples are paired by block when both runs have the same seed, and thus the same fault phase in
 // the same block; else compared as two groups, which is said. Pairing does not undo what changed on

@@ -77,7 +77,7 @@ struct TrialResult {
   bool tells = false;             // The subject told the probe of its work.
   std::int64_t records_lost = 0;  // Records of the probe that found the ring full.
   bool outputs_missed = false;    // The observer's queue overflowed.
-  std::string stall;  // "hang", "slow" or "stopped": why it did not end in time; empty: it ended.
+  std::string stall;  // "hang", "slow", "stopped" or "disk": why it was ended; empty: it ended.
   // What running the command again afterwards led to; empty: it was not.
   std::optional<bool> rerun_whole;
   std::int64_t late_publications = 0;  // Outputs that came when the main process was dead.

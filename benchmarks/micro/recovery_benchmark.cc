@@ -4,6 +4,8 @@
 // OpenCV's image codecs linked. Beside them the floor: a process that waits for a robust mutex, and
 // does nothing else.
 //
+// With --beside, the take-over alone, from victims of two sizes.
+//
 // They take turns, in random order within each round. The victim is a random worker of the pool, of
 // which the others sleep; it has memory of its own and is busy when it dies.
 #include <fmt/format.h>
@@ -292,7 +294,7 @@ int main(int argc, char** argv) {
   std::uint64_t beside_bytes = 0;
   for (const auto& [option, text, bytes] :
        {std::tuple{"--memory", &memory, &settings.memory}, {"--beside", &beside, &beside_bytes}}) {
-    if (text->empty()) continue;
+    if (text->empty() && text == &beside) continue;
     auto read = crashworthy::parse_size(*text);
     if (!read) {
       std::fprintf(stderr, "recovery-benchmark: error: %s: %s\n", option,

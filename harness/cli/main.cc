@@ -79,9 +79,10 @@ void add_run(CLI::App& app, RunArguments& arguments) {
                   "lines: the command is a worker that is told its items on stdin");
   run->add_option("--heartbeat", arguments.heartbeat,
                   "Supervised workers: one that is silent so long at an item is replaced");
-  run->add_option("--timeout", arguments.timeout,
-                  "A trial of the command that takes longer is ended, and counts as unfinished (20 "
-                  "times the fault-free run, at least 10s)");
+  run->add_option(
+      "--timeout", arguments.timeout,
+      "A trial that takes longer is ended, a fault-free run too: what it has not delivered "
+      "is unfinished (20 times the fault-free run, at least 10s)");
   run->add_flag("--rerun", arguments.rerun,
                 "After each fault the command is run again in what was left, and judged apart");
   run->add_option("--service", arguments.service,

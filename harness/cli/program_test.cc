@@ -2,6 +2,7 @@
 // commands that stop half-way.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -17,6 +18,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
+
+constexpr uid_t kNobody = 65534;
 
 class Program : public ::testing::Test {
  protected:
@@ -108,10 +111,59 @@ TEST_F(Program, ASubjectThatExitsZeroHalfWayLosesItems) {
   EXPECT_EQ(cells[2]["items"]["unfinished"], 10) << "it was still running when its time was over";
 }
 
+TEST_F(Program, ItsDirectoryMayBeNamedAsAGlobIs) {
+  write("a[1]*/in/f", "content");
+  const Finished run = run_program({crashworthy_program(), "run", "--quiet", "--blocks", "1",
+                                    "--out", "r", "--fault", "process.kill", "--when", "after=50ms",
+                                    "--inputs", "in/*", "--", "sh", "-c", "sleep 0.2; cp in/f o"},
+                                   directory_.path() / "a[1]*");
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+}
+
+// What it leaves cannot be read, or is gone, and then it cannot be run again either.
+TEST_F(Program, ADirectoryThatATrialSpoilsEndsThatTrialAlone) {
+  for (const char* deed : {"mkdir d; chmod 0 d", "rm -rf \"$PWD\"; sleep 3"}) {
+    write("count", "");
+    const std::string count = (directory_.path() / "count").string();
+    const std::string out = std::string("r") + deed[0];
+    const Finished run =
+        crashworthy({"run", "--quiet", "--blocks", "1", "--seed", "1", "--rerun", "--out", out,
+                     "--fault", "process.kill", "--when", "after=400ms", "--", "sh", "-c",
+                     "echo x >> " + count + "; sleep 0.2; echo x > o; if [ $(wc -l < " + count +
+                         ") -gt 2 ]; then " + deed + "; fi; sleep 0.4"});
+    EXPECT_NE(run.exit_code, 5) << run.err;
+    EXPECT_EQ(summary(out)["cells"].size(), 2u) << run.err;
+  }
+}
+
+TEST_F(Program, AnInputThatMayNotBeReadIsTheUsersError) {
+  if (::getuid() != 0) GTEST_SKIP() << "root makes the input that another may not read";
+  write("in", "secret");
+  fs::permissions(directory_.path() / "in", fs::perms::none);
+  fs::permissions(directory_.path(), fs::perms::all);
+  const Finished run =
+      run_program({crashworthy_program(), "run", "--quiet", "--out", "r", "--fault", "process.kill",
+                   "--inputs", "in", "--", "sh", "-c", "sleep 0.2; echo x > o"},
+                  directory_.path(), 60, kNobody);
+  EXPECT_EQ(run.exit_code, 64) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("may not be read"));
+}
+
+TEST_F(Program, ASignalThatIsIgnoredStaysIgnored) {
+  const std::string words = crashworthy_program() +
+                            " run --quiet --blocks 1 --out r --fault process.kill --when "
+                            "after=100ms -- sh -c 'sleep 0.5; echo x > o'";
+  const Finished run = run_program(
+      {"/bin/sh", "-c", "trap '' HUP; " + words + " & p=$!; sleep 0.8; kill -HUP $p; wait $p"},
+      directory_.path());
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+}
+
 // Its answer to a signal is a flood, of 100 MB or of 1.
 TEST_F(Program, ATrialThatTakesTooMuchOfTheDiskIsEnded) {
-  for (const char* size : {"100M", "1M"}) {
-    const std::string line = "trap 'head -c " + std::string(size) +
+  for (const bool flooded : {true, false}) {
+    const std::string size = flooded ? "100M" : "1M";
+    const std::string line = "trap 'head -c " + size +
                              " /dev/zero > out/flood; sleep 3; exit 1' TERM; echo 1 > out/a; "
                              "sleep 0.7 & wait; echo 1 > out/b";
     const json experiment{
@@ -120,11 +172,10 @@ TEST_F(Program, ATrialThatTakesTooMuchOfTheDiskIsEnded) {
         {"faults",
          {{{"fault", "process.term"}, {"when", {{"event", "first_output"}}}, {"name", "term"}}}},
         {"blocks", 1},
-        {"disk", "32M"}};
+        {"disk", flooded ? "32M" : "4G"}};
     write("e.json", experiment.dump());
-    const std::string out = std::string("r") + size;
+    const std::string out = "r" + size;
     const Finished run = crashworthy({"run", "--quiet", "--out", out, "e.json"});
-    const bool flooded = std::string(size) == "100M";
     // Ended so early, nobody knows whether it would have heeded the signal.
     EXPECT_EQ(run.exit_code, flooded ? 3 : 0) << run.err;
     std::string histories;
@@ -132,6 +183,7 @@ TEST_F(Program, ATrialThatTakesTooMuchOfTheDiskIsEnded) {
       histories += *read_file(directory_.path() / out / "trials" / trial / "history.jsonl");
     EXPECT_EQ(histories.find("took more than 32 MiB of the disk") != std::string::npos, flooded);
     EXPECT_EQ(summary(out)["cells"][1]["items"]["ok"], 1);
+    EXPECT_EQ(summary(out)["cells"][1]["stalls"].value("disk", 0), flooded ? 1 : 0);
   }
 }
 

@@ -480,7 +480,8 @@ Result<void> check_gate(const json& document, const Experiment& experiment) {
 }
 
 Result<std::chrono::nanoseconds> read_time(const json& document, const char* field,
-                                           const char* fallback, Zero zero = Zero::kAllowed) {
+                                           const char* fallback,
+                                           ZeroDuration zero = ZeroDuration::kAllowed) {
   auto text = read_duration(document, "", field, fallback, zero);
   if (!text) return text.error();
   return parse_duration(*text);
@@ -501,7 +502,7 @@ Result<void> read_settings(const json& document, Experiment& experiment) {
     experiment.seed = static_cast<std::uint64_t>(*seed);
   }
   if (document.contains("timeout")) {
-    auto timeout = read_time(document, "timeout", "", Zero::kRefused);
+    auto timeout = read_time(document, "timeout", "", ZeroDuration::kRefused);
     if (!timeout) return timeout.error();
     experiment.timeout = *timeout;
   }

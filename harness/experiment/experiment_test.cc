@@ -131,6 +131,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/faults/1/name=\"kill\"", "/faults/1/name:", "used twice"},
         BadCase{"/blocks=0", "/blocks:", "not 0"},
         BadCase{"/timeout=\"0s\"", "/timeout:", "longer than 0"},
+        BadCase{"/disk=\"10K\"", "/disk:", "at least 1M"}, BadCase{"/disk=5", "/disk:", "a string"},
+        BadCase{"/linger=\"long\"", "/linger:", "long"},
         BadCase{"/expect=[\"supervise.*.items.lost == 0\"]",
                 "/expect/0:", "did you mean 'supervised'?"},
         BadCase{"/expect=[\"supervised.kil.items.lost == 0\"]",

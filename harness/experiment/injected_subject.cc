@@ -1,5 +1,4 @@
 #include "harness/experiment/injected_subject.h"
-#include "harness/experiment/observer.h"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -8,7 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "harness/os/clock.h"
+#include "harness/experiment/observer.h"
 #include "harness/os/file.h"
 #include "harness/os/pidfd.h"
 
@@ -145,8 +144,13 @@ InjectedSubject::Source InjectedSubject::outputs() const {
   return {output_fd(), outputs_read_ns_ + kOutputsEveryNs};
 }
 
+void InjectedSubject::take_outputs() {
+  read_outputs();
+  outputs_read_ns_ = now_ns();
+}
+
 void InjectedSubject::look_for_faults() {
-  read_outputs();  // First: what comes before the fault is stamped before it.
+  take_outputs();  // First: what comes before the fault is stamped before it.
   injections_.look(*this, *ring_);
 }
 
@@ -165,7 +169,6 @@ bool InjectedSubject::wait_for_events(std::int64_t until_ns) {
                                  [](const pollfd& fd) { return fd.revents != 0; });
   // Clears the event of the probe, and may ask for the next.
   if (looks || fds[1].revents != 0 || fds[2].revents != 0) look_for_faults();
-  if (fds[2].revents != 0) outputs_read_ns_ = now_ns();
   if (fds[4].revents != 0) {
     processes_->read_connector();
     connector_read_ns_ = now_ns();
@@ -210,7 +213,7 @@ void InjectedSubject::read_reports() {
         false, report.time_ns);
   }
   if (!ran || !main_ended_) return;
-  read_outputs();  // These may have come before it ended; what follows has not.
+  take_outputs();  // These may have come before it ended; what follows has not.
   end_known_ns_ = now_ns();
   if (!childless_) orphans_ = static_cast<std::int64_t>(subject_->descendants().size());
 }
@@ -239,6 +242,7 @@ void InjectedSubject::log_processes() {
 }
 
 void InjectedSubject::end_subject() {
+  take_outputs();  // Taking it down may last.
   subject_->kill_tree();
   if (!subject_->wait_until_gone(kGoneBound))
     failure_ = Error{ErrorKind::kTimeout, 0, "the subject's processes do not end", {}};

@@ -59,6 +59,7 @@ class InjectedSubject : public SubjectView {
   // The history says that this is the harness's failure, not the subject's.
   Error give_up(Error error);
   int interrupt_fd() const { return interrupt_fd_; }
+  std::int64_t gone_ns() const { return gone_ns_; }  // When nothing of it was left.
   std::int64_t duration_ns() const { return (main_ended_ ? ended_ns_ : gone_ns_) - launched_ns_; }
 
   // What else is waited for; its outputs, say.
@@ -110,6 +111,7 @@ class InjectedSubject : public SubjectView {
   void read_reports();
   void log_processes();
   void look_for_faults();
+  void take_outputs();
 
   // What is read now and then: its descriptor (-1: none), and from when on.
   struct Source {

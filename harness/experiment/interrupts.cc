@@ -7,7 +7,12 @@ namespace crashworthy {
 
 Interrupts::Interrupts() {
   sigemptyset(&signals_);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&signals_, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+    struct sigaction now {};
+    // What nohup(1) has us ignore stays ignored: a blocked signal would reach the descriptor.
+    if (::sigaction(signal, nullptr, &now) != 0 || now.sa_handler != SIG_IGN)
+      sigaddset(&signals_, signal);
+  }
   ::sigprocmask(SIG_BLOCK, &signals_, &before_);
   fd_.reset(::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK));
 }

@@ -7,7 +7,8 @@
 
 namespace crashworthy {
 
-// SIGINT, SIGTERM and SIGHUP, while it lives: they do not end us, but make fd() readable.
+// SIGINT, SIGTERM, SIGHUP and SIGQUIT, as far as they are not ignored, while it lives: they do not
+// end us, but make fd() readable.
 class Interrupts {
  public:
   Interrupts();

@@ -54,8 +54,9 @@ bool publishes(OutputChange change);
 
 enum class WriterSource { kBest, kFanotify, kNone };
 
-// How often a live observer is read: its wake-ups take time from the subject. A change that comes
-// alone is stamped at once, one that follows it so much later at most.
+// How often a live observer is read: its wake-ups take time from the subject. A change that follows
+// another, as a close follows its open, is stamped so much late at most; who made it may not be
+// known by name when it lived no longer.
 inline constexpr std::int64_t kOutputsEveryNs = 1'000'000;
 
 // Watches a directory tree, new directories in it too. Order and number of events are inotify's;

@@ -75,7 +75,9 @@ Result<std::vector<std::string>> list_outputs(const fs::path& root,
                                               const std::vector<std::string>& patterns) {
   std::vector<std::string> names;
   std::error_code failure;
-  for (auto entry = fs::recursive_directory_iterator(root, failure);
+  // What the subject made unreadable was not delivered either.
+  const auto skip = fs::directory_options::skip_permission_denied;
+  for (auto entry = fs::recursive_directory_iterator(root, skip, failure);
        !failure && entry != fs::recursive_directory_iterator(); entry.increment(failure)) {
     if (entry->is_symlink(failure) || !entry->is_regular_file(failure)) continue;
     const std::string name = entry->path().lexically_relative(root).string();

@@ -65,7 +65,7 @@ Result<ServiceSpec> read_service(const json& object, const std::string& pointer)
   for (const auto& [key, target] :
        {std::pair("request_timeout", &service.request_timeout),
         std::pair("ready_timeout", &service.ready_timeout), std::pair("grace", &service.grace)}) {
-    auto text = read_duration(object, pointer, key, *target, Zero::kRefused);
+    auto text = read_duration(object, pointer, key, *target, ZeroDuration::kRefused);
     if (!text) return text.error();
     *target = *text;
   }

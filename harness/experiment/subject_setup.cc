@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string_view>
 
 #include "harness/experiment/environment.h"
 #include "harness/experiment/item_command.h"
@@ -144,13 +145,24 @@ Result<void> prepare_tiles(PreparedSubject& prepared, const fs::path& work) {
   return write_file_atomically(prepared.list_file, list);
 }
 
+// As a glob that matches it alone.
+std::string literally(const std::string& path) {
+  std::string glob;
+  for (const char c : path) {
+    if (std::string_view("*?[\\").find(c) != std::string_view::npos) glob += '\\';
+    glob += c;
+  }
+  return glob;
+}
+
 // Files below `directory` that match one of the globs, relative to it.
 Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& patterns,
                                               const fs::path& directory) {
   std::set<std::string> found;
   for (const std::string& pattern : patterns) {
     glob_t matches{};
-    const int result = ::glob((directory / pattern).c_str(), 0, nullptr, &matches);
+    const std::string whole = literally(directory.string()) + "/" + pattern;
+    const int result = ::glob(whole.c_str(), 0, nullptr, &matches);
     std::size_t files = 0;
     for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i) {
       const fs::path path(matches.gl_pathv[i]);
@@ -267,6 +279,9 @@ Result<void> copy_inputs(const PreparedSubject& subject, const fs::path& directo
     std::error_code failure;
     fs::create_directories(target.parent_path(), failure);
     if (!failure) fs::copy_file(subject.spec.directory / input, target, failure);
+    if (failure == std::errc::permission_denied)
+      return usage_error("the input '" + input + "' may not be read: " + failure.message(),
+                         "run as who may, or leave it out of --inputs");
     if (failure) return system_error("copy the input '" + input + "'", failure.value());
   }
   for (const std::string& pattern : output_patterns(subject.spec)) {

@@ -108,7 +108,9 @@ class Trial : private InjectedSubject {
              {"processes_missed", processes_->overflowed()},
              {"processes_left_out", processes_->left_out()},
              {"stall", nullptr}};
-    if (stall_) {
+    if (takes_too_much_) {
+      end["stall"] = {{"kind", "disk"}, {"since_ns", gone_ns()}, {"cpu_ns", 0}};
+    } else if (stall_) {
       end["stall"] = {{"kind", stall_kind_name(stall_->kind)},
                       {"since_ns", stall_->since_ns},
                       {"cpu_ns", stall_->cpu_ns}};
@@ -124,6 +126,7 @@ class Trial : private InjectedSubject {
   }
 
   const char* why_not_quiet() const {
+    if (takes_too_much_) return "what was left of its tree took too much of the disk";
     if (linger_ns() == 0) return "what was left of its tree was ended at once";
     return orphans_idle_ ? "what was left of its tree was idle, and was ended"
                          : "what was left of its tree went on, and was ended";
@@ -137,8 +140,10 @@ class Trial : private InjectedSubject {
     auto observer = OutputObserver::create(setup_.output_root);
     if (!observer) return observer.error();
     observer_ = std::move(*observer);
-    free_at_launch_ = free_bytes(spec_.scratch).value_or(0);
-    disk_bytes_ = spec_.disk_bytes.value_or(free_at_launch_ / 2);
+    const auto free = free_bytes(spec_.scratch);
+    if (!free) return system_error("ask for the free room of " + spec_.scratch.string(), errno);
+    free_at_start_ = *free;
+    disk_bytes_ = std::min(spec_.disk_bytes.value_or(*free / 2), *free - *free / 10);
     write_header();
     phase("startup");
     if (golden_ != nullptr) {
@@ -255,10 +260,14 @@ class Trial : private InjectedSubject {
     return prepared_.spec.pipeline.empty() ? spec_.linger.count() : 0;
   }
 
+  bool over_disk() const {
+    const std::uint64_t free = free_bytes(spec_.scratch).value_or(free_at_start_);
+    return free_at_start_ > free && free_at_start_ - free > disk_bytes_;
+  }
+
   bool nothing_more(const std::vector<pid_t>& tree) override {
     const std::int64_t now = now_ns();
-    const std::uint64_t free = free_bytes(spec_.scratch).value_or(free_at_launch_);
-    if (free_at_launch_ > free && free_at_launch_ - free > disk_bytes_) {
+    if (over_disk()) {
       takes_too_much_ = true;
       timed_out_ = !main_ended_;
       return true;
@@ -382,11 +391,12 @@ class Trial : private InjectedSubject {
     launch.directory = setup_.directory;
     launch.stdout_file = spec_.scratch / "rerun-stdout";
     launch.stderr_file = spec_.scratch / "rerun-stderr";
-    auto again = run_again(launch, spec_.timeout, interrupt_fd());
+    const RerunBounds bounds{spec_.timeout, spec_.linger, [this] { return over_disk(); }};
+    auto again = run_again(launch, bounds, interrupt_fd());
     if (!again) return again.error();
     outcome_.interrupted = again->interrupted;
     if (again->interrupted) return {};
-    const bool finished = again->ended && again->status.success();
+    const bool finished = again->failure.empty() && again->status.success();
     ItemVerdicts verdicts;
     if (golden_->exit_status_only()) {
       verdicts.classes = {finished ? ItemClass::kOk : ItemClass::kUnfinished};
@@ -404,7 +414,7 @@ class Trial : private InjectedSubject {
     }
     log({{"type", "rerun"},
          {"outcome", finished ? "finished" : "ended_early"},
-         {"ended", again->ended ? again->status.describe() : "did not end in time"},
+         {"ended", again->failure.empty() ? again->status.describe() : again->failure},
          {"duration_ns", again->duration_ns},
          {"stderr", tail_of(launch.stderr_file)},
          {"items", items},
@@ -418,10 +428,14 @@ class Trial : private InjectedSubject {
   Result<void> read_golden_run() {
     if (!outcome_.ran_to_end) return {};
     auto golden = read_golden(setup_.output_root, setup_.patterns, prepared_.items, spec_.scratch);
-    if (!golden) return golden.error();
+    if (!golden) {
+      Error error = golden.error().with_context("what the fault-free run has left");
+      if (error.sys_errno == EACCES) error.kind = ErrorKind::kNoData;
+      return error;
+    }
     *golden_into_ = *std::move(golden);
     golden_into_->duration_ns = outcome_.duration_ns;
-    golden_into_->longest_gap_ns = outputs_.longest_gap(launched_ns_, ended_ns_);
+    golden_into_->longest_gap_ns = outputs_.longest_gap(launched_ns_, end_known_ns_);
     remove_inputs_from_items(*golden_into_);
     if (golden_into_->items.empty() && prepared_.spec.pipeline.empty() && setup_.patterns.empty()) {
       golden_into_->items = {{kExitStatusItem}};
@@ -435,6 +449,7 @@ class Trial : private InjectedSubject {
     if (spec_.keep_outputs.empty()) return {};
     std::error_code failure;
     fs::rename(setup_.output_root, spec_.keep_outputs, failure);
+    if (failure == std::errc::no_such_file_or_directory) return {};  // It removed all of it.
     if (failure) return system_error("keep the golden run's outputs", failure.value());
     golden_into_->files = spec_.keep_outputs;
     return {};
@@ -565,8 +580,8 @@ class Trial : private InjectedSubject {
   OutputLog outputs_;
   std::optional<StallWatch> stall_watch_;
   std::optional<Stall> stall_;
-  std::uint64_t free_at_launch_ = 0;  // Bytes of the file system that it works on.
-  std::uint64_t disk_bytes_ = 0;      // So many of them it may take.
+  std::uint64_t free_at_start_ = 0;  // Bytes of the file system that it works on.
+  std::uint64_t disk_bytes_ = 0;     // So many of them it may take.
   bool takes_too_much_ = false;
   bool delivering_ = false;
   bool orphans_idle_ = false;

@@ -103,13 +103,13 @@ Result<std::string> read_string(const json& object, const std::string& pointer, 
 }
 
 Result<std::string> read_duration(const json& object, const std::string& pointer, const char* key,
-                                  const std::string& fallback, Zero zero) {
+                                  const std::string& fallback, ZeroDuration zero) {
   auto text = read_string(object, pointer, key, fallback);
   if (!text) return text;
   const std::string here = pointer + "/" + key;
   const auto time = parse_duration(*text);
   if (!time) return field_error(here, time.error().message, time.error().hint);
-  if (time->count() == 0 && zero == Zero::kRefused)
+  if (time->count() == 0 && zero == ZeroDuration::kRefused)
     return field_error(here, "must be longer than 0");
   return text;
 }

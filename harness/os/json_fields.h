@@ -39,10 +39,10 @@ Result<std::int64_t> read_integer(const nlohmann::json& object, const std::strin
 Result<std::string> read_string(const nlohmann::json& object, const std::string& pointer,
                                 const char* key, const std::string& fallback);
 // A duration such as "5s", as it was written.
-enum class Zero { kAllowed, kRefused };
+enum class ZeroDuration { kAllowed, kRefused };
 Result<std::string> read_duration(const nlohmann::json& object, const std::string& pointer,
                                   const char* key, const std::string& fallback,
-                                  Zero zero = Zero::kAllowed);
+                                  ZeroDuration zero = ZeroDuration::kAllowed);
 Result<bool> read_bool(const nlohmann::json& object, const std::string& pointer, const char* key,
                        bool fallback);
 

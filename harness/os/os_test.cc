@@ -184,7 +184,8 @@ TEST(Proc, TellsOfAProcessFromItsStartToItsEnd) {
 
 // A thread that asks for short turns keeps its nice value, and gives them up again.
 TEST(Scheduling, AShortTimeSliceIsAskedForAndGivenBack) {
-  if (::sched_getscheduler(0) != SCHED_OTHER) GTEST_SKIP() << "of a policy that has no slices";
+  if (::sched_getscheduler(0) != SCHED_OTHER)
+    GTEST_SKIP() << "runs under another scheduling policy";
   std::thread([] {
     const int before = ::getpriority(PRIO_PROCESS, 0);
     ASSERT_EQ(::setpriority(PRIO_PROCESS, 0, before + 3), 0);

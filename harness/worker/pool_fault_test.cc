@@ -297,7 +297,7 @@ TEST_F(PoolFaults, AnExitIsOfTheJobsOwnMaking) {
 TEST_F(PoolFaults, DeathsOfJobsOwnMakingDoNotSpendThePool) {
   options.intensity = 0;
   options.period = 1h;
-  options.deadline = 100ms;
+  options.deadline = 300ms;
   for (const int spares : {0, 1, 2}) {
     options.spares = spares;
     const Counters fresh;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <string_view>
 
 #include "harness/os/clock.h"
 
@@ -10,7 +11,7 @@ namespace crashworthy::each {
 std::vector<std::string> take_command(int& argc, char** argv) {
   char** const end = argv + argc;
   char** const dashes =
-      std::find_if(argv, end, [](const char* word) { return std::string(word) == "--"; });
+      std::find_if(argv, end, [](const char* word) { return std::string_view(word) == "--"; });
   argc = static_cast<int>(dashes - argv);
   return dashes == end ? std::vector<std::string>() : std::vector<std::string>(dashes + 1, end);
 }

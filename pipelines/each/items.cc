@@ -1,6 +1,7 @@
 #include "pipelines/each/items.h"
 
 #include <algorithm>
+#include <climits>
 #include <utility>
 
 #include "harness/os/file.h"
@@ -61,9 +62,11 @@ bool names_output(const std::vector<std::string>& words) {
 
 std::string temporary_name(const std::string& output, std::uint64_t item, std::uint32_t attempt) {
   const std::filesystem::path path(output);
-  const std::string name = ".each-" + std::to_string(item) + "-" + std::to_string(attempt) + "-" +
-                           path.filename().string();
-  return (path.parent_path() / name).string();
+  const std::string mark = ".each-" + std::to_string(item) + "-" + std::to_string(attempt) + "-";
+  // A long name is cut in front: programs look at its end for what they shall write.
+  std::string name = path.filename().string();
+  if (mark.size() + name.size() > NAME_MAX) name.erase(0, mark.size() + name.size() - NAME_MAX);
+  return (path.parent_path() / (mark + name)).string();
 }
 
 }  // namespace crashworthy::each

@@ -96,6 +96,10 @@ TEST(Marks, AreFilledInWhereverTheyStand) {
       ElementsAre("convert", "in/{out}[0]", "-comment", "{a}", "png:o", "in/{out}in/{out}"));
   EXPECT_EQ(temporary_name("out/a.png", 3, 2), "out/.each-3-2-a.png");
   EXPECT_EQ(temporary_name("a.png", 3, 2), ".each-3-2-a.png");
+  const std::string longest = std::string(251, 'a') + ".png";
+  const std::string cut = temporary_name("out/" + longest, 3, 2);
+  EXPECT_EQ(cut.size(), longest.size() + 4) << "as long as a name can be";
+  EXPECT_TRUE(cut.starts_with("out/.each-3-2-aa") && cut.ends_with("aa.png")) << cut;
 }
 
 }  // namespace

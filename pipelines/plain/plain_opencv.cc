@@ -14,6 +14,7 @@
 #include <opencv2/imgproc.hpp>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -48,9 +49,10 @@ int main(int argc, char** argv) {
   cv::setNumThreads(1);
   const long rounds = argc > 3 ? std::atol(argv[3]) : 1;
   const std::chrono::milliseconds pause(argc > 4 ? std::atol(argv[4]) : 0);
+  const std::vector<fs::path> items(fs::directory_iterator(argv[1]), {});
   for (long round = 0; round < rounds; ++round) {
-    for (const auto& entry : fs::directory_iterator(argv[1])) {
-      process(entry.path(), argv[2]);
+    for (const fs::path& item : items) {
+      process(item, argv[2]);
       std::this_thread::sleep_for(pause);
     }
   }

@@ -191,6 +191,14 @@ TEST(Compare, ItemsThatGetLostFailWhateverTheGate) {
     Summary more = littered;
     more.cells[0].items.*beside = 2;
     EXPECT_EQ(compare(littered, more)->verdict, ComparisonVerdict::kPass) << "a matter of chance";
+    for (Summary* summary : {&littered, &more}) {
+      CellSummary killed = baseline.cells[0];
+      killed.fault = "kill";
+      killed.confirmed = killed.trials;
+      killed.items.*beside = summary == &more ? 2 : 0;
+      summary->cells.push_back(killed);
+    }
+    EXPECT_EQ(compare(littered, more)->verdict, ComparisonVerdict::kPass) << "of the moment";
   }
 }
 

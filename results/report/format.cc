@@ -138,7 +138,7 @@ std::string rerun_text(const CellSummary& cell) {
 std::string stalls_text(const CellSummary& cell) {
   std::string text;
   for (const auto& [kind, trials] : cell.stalls) {
-    const std::string word = kind == "hang" ? "hung" : kind;
+    const std::string word = kind == "hang" ? "hung" : kind == "disk" ? "over its disk" : kind;
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", trials, word);
   }
   return text.empty() ? "0" : text;

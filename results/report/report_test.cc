@@ -192,6 +192,29 @@ TEST(Report, OneBlockHasNoIntervalsAndSaysSo) {
   EXPECT_THAT(terminal_report(run.summary, {}), HasSubstr("95% with 1"));
 }
 
+TEST(Report, SaysWhyTrialsWereEndedAndWhatCameAfterwards) {
+  auto run = synthetic_run({42, 6, 1, false});
+  const std::vector<std::string> labels{"did not end", "whole when run again",
+                                        "outputs of orphans"};
+  for (const std::string& label : labels) {
+    EXPECT_THAT(html_report(run), Not(HasSubstr("<th>" + label)));
+    EXPECT_THAT(terminal_report(run.summary, {}), Not(HasSubstr(label)));
+  }
+  crashworthy::CellSummary& cell = run.summary.cells.front();
+  cell.stalls = {{"disk", 1}, {"hang", 2}};
+  cell.rerun = 5;
+  cell.rerun_whole = 3;
+  cell.late_publications = 7;
+  for (const std::string& text : labels) {
+    EXPECT_THAT(html_report(run), HasSubstr("<th>" + text));
+    EXPECT_THAT(terminal_report(run.summary, {}), HasSubstr(text));
+  }
+  for (const char* text : {"1 over its disk, 2 hung", "3/5"}) {
+    EXPECT_THAT(html_report(run), HasSubstr(text));
+    EXPECT_THAT(terminal_report(run.summary, {}), HasSubstr(text));
+  }
+}
+
 TEST(Report, AnInexactLedgerStandsOut) {
   auto run = synthetic_run({42, 6, 1, false});
   run.summary.cells.front().items.offered += 1;

@@ -11,6 +11,7 @@ import time
 
 ARMS = pathlib.Path(__file__).resolve().parent
 START_BOUND_S = 20
+STOP_BOUND_S = 20
 
 
 def start(*words):
@@ -52,7 +53,7 @@ def main(listing, out, workers):
         # Not by SIGTERM: its handler may throw amid the bookkeeping of the last result, and then the
         # worker waits for that result for ever.
         celery_items.app.control.shutdown()
-        worker.wait()
+        worker.wait(timeout=STOP_BOUND_S)
     finally:
         for child in (worker, redis):
             child.terminate()
