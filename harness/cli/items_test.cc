@@ -118,7 +118,7 @@ TEST_P(ImageMagick, OneItemBareAndNoneSupervised) {
   if (::access(kConvert, X_OK) != 0) GTEST_SKIP() << "not installed: imagemagick";
   if (GetParam().unprivileged && ::getuid() != 0) GTEST_SKIP() << "only root can be another user";
   if (GetParam().unprivileged) uid_ = kNobody;
-  write_images(1600);
+  write_images(2200);
   const Finished finished =
       run(struck_by(GetParam().fault, {"--workers", "2", "--output-name", "out/{stem}.png"}),
           {kConvert, "{}", "-resize", "50%", "{out}"});
