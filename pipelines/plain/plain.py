@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """plain.py: a pipeline as a script, with no thought of faults.
 
   plain.py IN OUT [ROUNDS [PAUSE_MS]]
