@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <string_view>
 
 namespace crashworthy {
 namespace {
@@ -70,6 +71,15 @@ bool is_item_without_suffix(const std::string& name, const std::set<std::string>
 }
 
 }  // namespace
+
+std::string literal_pattern(const std::string& name) {
+  std::string pattern;
+  for (const char c : name) {
+    if (std::string_view("*?[\\").find(c) != std::string_view::npos) pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
 
 Result<std::vector<std::string>> list_outputs(const fs::path& root,
                                               const std::vector<std::string>& patterns) {

@@ -11,6 +11,9 @@
 
 namespace crashworthy {
 
+// What fnmatch(3) and glob(3) match with this name alone.
+std::string literal_pattern(const std::string& name);
+
 // Relative paths of the regular files below `root` that match one of `patterns` (fnmatch with
 // FNM_PATHNAME; none: all), sorted. Symbolic links are not followed.
 Result<std::vector<std::string>> list_outputs(const std::filesystem::path& root,

@@ -8,6 +8,7 @@
 #include "harness/experiment/environment.h"
 #include "harness/experiment/inject.h"
 #include "harness/experiment/interrupts.h"
+#include "harness/experiment/output_names.h"
 #include "harness/experiment/trial.h"
 #include "harness/os/clock.h"
 #include "harness/os/file.h"
@@ -22,16 +23,6 @@ using nlohmann::json;
 
 bool is_counted(const FaultSpec& fault) { return fault.trigger_kind() == TriggerKind::kCounted; }
 
-// fnmatch(3) takes it literally.
-std::string literal(const std::string& name) {
-  std::string pattern;
-  for (const char c : name) {
-    if (std::string_view("*?[\\").find(c) != std::string_view::npos) pattern += '\\';
-    pattern += c;
-  }
-  return pattern;
-}
-
 // The rule that only this victim fits.
 VictimRule rule_of(const json& victim, const VictimRule& asked) {
   VictimRule rule;
@@ -45,7 +36,7 @@ VictimRule rule_of(const json& victim, const VictimRule& asked) {
   if (victim.contains("child")) {
     rule.role = Role::kAny;
     rule.child = victim["child"].get<std::int64_t>();
-    rule.command = literal(victim.value("command", ""));
+    rule.command = literal_pattern(victim.value("command", ""));
   }
   return rule;
 }

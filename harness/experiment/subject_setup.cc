@@ -8,10 +8,10 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <string_view>
 
 #include "harness/experiment/environment.h"
 #include "harness/experiment/item_command.h"
+#include "harness/experiment/output_names.h"
 #include "harness/experiment/service_command.h"
 #include "harness/os/file.h"
 #include "harness/process/launcher.h"
@@ -145,23 +145,13 @@ Result<void> prepare_tiles(PreparedSubject& prepared, const fs::path& work) {
   return write_file_atomically(prepared.list_file, list);
 }
 
-// As a glob that matches it alone.
-std::string literally(const std::string& path) {
-  std::string glob;
-  for (const char c : path) {
-    if (std::string_view("*?[\\").find(c) != std::string_view::npos) glob += '\\';
-    glob += c;
-  }
-  return glob;
-}
-
 // Files below `directory` that match one of the globs, relative to it.
 Result<std::vector<std::string>> expand_globs(const std::vector<std::string>& patterns,
                                               const fs::path& directory) {
   std::set<std::string> found;
   for (const std::string& pattern : patterns) {
     glob_t matches{};
-    const std::string whole = literally(directory.string()) + "/" + pattern;
+    const std::string whole = literal_pattern(directory.string()) + "/" + pattern;
     const int result = ::glob(whole.c_str(), 0, nullptr, &matches);
     std::size_t files = 0;
     for (std::size_t i = 0; result == 0 && i < matches.gl_pathc; ++i) {
